@@ -1,0 +1,277 @@
+"""What a valid domain, port, git address, … is: the one home, for roles and for the panel.
+
+Ansible loads this file as Jinja tests (`that: django_app_domain is domain`), the action plugin
+`webops_values` and the panel's catalog load it for the words of a refusal. Standard library only.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import unicodedata
+from collections.abc import Callable
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+DOCUMENTATION = """
+name: formats
+short_description: Formats of values that WebOps accepts
+description: One test per format, named as in meta/kind.yml of the roles.
+"""
+
+
+class Problem(NamedTuple):
+    """Why a value is refused: a stable `code` for programs, a `message` that says what is allowed."""
+
+    code: str
+    message: str
+
+
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_HOST = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)*{_LABEL}")
+_DOMAIN = re.compile(rf"(?=.{{4,253}}\Z)(?:{_LABEL}\.)+[a-z](?:[a-z0-9-]{{0,61}}[a-z0-9])")
+_REF = re.compile(r"(?!.*(?:\.\.|//|@\{|\.lock(?:/|\Z)))[A-Za-z0-9][A-Za-z0-9._/+-]{0,199}(?<![/.])")
+_SCP = re.compile(r"(?P<user>[A-Za-z0-9._-]+)@(?P<host>[^:/@]+):(?P<path>[^:].*)")
+_GIT_SCHEMES = "Only https:// and ssh addresses are allowed."
+_RESERVED_NAMES = {"root", "www-data", "postgres", "nginx", "systemd", "webops", "sshd", "daemon", "nobody"}
+_RESERVED_DATABASES = {"postgres", "template0", "template1"}
+_BLOCKED_ENV = {"LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "BASH_ENV", "ENV", "PYTHONPATH", "PYTHONHOME",
+                "PYTHONSTARTUP", "GIT_SSH_COMMAND", "GIT_SSH", "GIT_EXEC_PATH", "PATH", "HOME", "IFS"}
+
+
+def control_character(value: str) -> Problem | None:
+    """Refuse what cannot be seen: control characters, bidirectional overrides, zero-width signs."""
+    for char in value:
+        if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp"):
+            return Problem("control_character", "Remove the invisible character "
+                           f"U+{ord(char):04X}; it cannot be part of this value.")
+    return None
+
+
+def name(value: str) -> Problem | None:
+    if not re.fullmatch(r"(?=.{2,29}\Z)[a-z](?:-?[a-z0-9])+", value):
+        return Problem("invalid_name", "Use 2-29 characters: a-z, 0-9 and single hyphens, beginning with a letter.")
+    if value in _RESERVED_NAMES:
+        return Problem("reserved_name", f"'{value}' is reserved on servers. Choose another name.")
+    return None
+
+
+def domain(value: str) -> Problem | None:
+    if value.startswith("*."):
+        return Problem("wildcard_needs_dns", "A wildcard certificate needs a DNS challenge, which is not offered. "
+                       "Name each domain.")
+    if not value.isascii():
+        try:
+            ascii_form = value.encode("idna").decode("ascii")
+        except UnicodeError:
+            ascii_form = ""
+        hint = f" If you mean it, write it as '{ascii_form}'." if ascii_form else ""
+        return Problem("mixed_script", f"Only a-z, 0-9, '-' and '.' are possible in a domain.{hint}")
+    if not _DOMAIN.fullmatch(value):
+        return Problem("invalid_domain", "Write one full domain in lower case, such as shop.example.org.")
+    return None
+
+
+def address(value: str) -> Problem | None:
+    """An IP address or a host name: where a server is reached."""
+    try:
+        ipaddress.ip_address(value)
+        return None
+    except ValueError:
+        pass
+    # A last label of digits (or hex) is read as an IPv4 address in another notation by some programs.
+    if not _HOST.fullmatch(value) or re.fullmatch(r"(?:.*\.)?(?:\d+|0x[0-9a-f]*)", value):
+        return Problem("invalid_host", "Write an IP address or a host name, such as 192.0.2.10 or web1.example.org.")
+    return None
+
+
+def port(value: int | str) -> Problem | None:
+    if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,5}", str(value)) or not 1 <= int(value) <= 65535:
+        return Problem("invalid_port", "Use a whole number, 1-65535.")
+    return None
+
+
+def email(value: str) -> Problem | None:
+    local, _, host = value.rpartition("@")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}", local) or domain(host.lower()):
+        return Problem("invalid_email", "Write an e-mail address, such as ops@example.org.")
+    return None
+
+
+def unix_user(value: str) -> Problem | None:
+    if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", value):
+        return Problem("invalid_user", "Use a Unix user name: a-z, 0-9, '_' and '-', beginning with a letter.")
+    return None
+
+
+def git_host(value: str) -> str | None:
+    """The host in a git address, or None where there is none to find."""
+    scp = _SCP.fullmatch(value)
+    if scp and "://" not in value:
+        return scp["host"]
+    try:
+        return urlsplit(value).hostname
+    except ValueError:
+        return None
+
+
+def git_address(value: str) -> Problem | None:
+    """https://host/path, ssh://user@host/path or user@host:path; nothing that git could read as more."""
+    found = _git_form(value)
+    if found:
+        return found
+    host = git_host(value)
+    if not host or address(host.strip("[]").lower()):
+        return Problem("git_host", "The host in this address is not a host name. "
+                       "Write https://host/path or git@host:path.")
+    return None
+
+
+def _git_form(value: str) -> Problem | None:
+    if value.startswith("-"):
+        return Problem("git_url_option", "An address may not begin with '-'.")
+    if re.match(r"[A-Za-z0-9+.-]+::", value):
+        return Problem("git_scheme", _GIT_SCHEMES)
+    if control_character(value) or re.search(r"\s", value) or not value.isascii():
+        return Problem("control_character", "Remove spaces, line breaks and signs outside ASCII from the address.")
+    if _SCP.fullmatch(value) and "://" not in value:
+        return None
+    parts = urlsplit(value) if re.match(r"(https|ssh)://[^\[\]]+\Z", value) else None
+    if parts is None or len(value) > 500:
+        return Problem("git_scheme", _GIT_SCHEMES)
+    if parts.scheme == "https" and parts.username is not None:
+        return Problem("credentials_in_url", "Put the token in 'Access token', not in the address.")
+    if parts.password is not None:
+        return Problem("credentials_in_url", "A password does not belong into an address. Use a key.")
+    if not re.fullmatch(r"/[A-Za-z0-9._~/+-]+", parts.path) or "/../" in f"{parts.path}/":
+        return Problem("git_path", "The path of this address may hold letters, digits and . _ ~ / + - only.")
+    return None
+
+
+def git_ref(value: str) -> Problem | None:
+    if value.startswith("-"):
+        return Problem("branch_option", "A branch, tag or commit may not begin with '-'.")
+    if value == "HEAD" or not _REF.fullmatch(value):
+        return Problem("branch_invalid", "Write the name of a branch or a tag, or a commit, such as main or v1.2.")
+    return None
+
+
+def env_name(value: str) -> Problem | None:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,127}", value):
+        return Problem("invalid_env_name", "Use letters, digits and '_', not beginning with a digit.")
+    if value in _BLOCKED_ENV:
+        return Problem("env_name_blocked", f"'{value}' changes how programs are started and cannot be set here.")
+    return None
+
+
+def database(value: str) -> Problem | None:
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", value) or value in _RESERVED_DATABASES:
+        return Problem("invalid_db_name", "Use up to 63 characters: a-z, 0-9 and '_', beginning with a letter; "
+                       "postgres and template names are taken.")
+    return None
+
+
+def relative_path(value: str) -> Problem | None:
+    """A path inside a checkout: never out of it, never into .git."""
+    parts = value.split("/")
+    if (value.startswith(("/", "~", "-")) or "\\" in value or ":" in value or ".." in parts or ".git" in parts
+            or control_character(value) or not re.fullmatch(r"[^/]+(?:/[^/]+)*/?|\.", value) or len(value) > 400):
+        return Problem("path_outside", "Write a path inside the project, such as web/static, without '..' and "
+                       "without a leading '/'.")
+    return None
+
+
+def absolute_path(value: str) -> Problem | None:
+    if not re.fullmatch(r"(?:/[A-Za-z0-9._@+-]+)+/?", value) or ".." in value.split("/") or len(value) > 400:
+        return Problem("invalid_path", "Write a full path, such as /srv/models/tiny: "
+                       "letters, digits and . _ @ + -.")
+    return None
+
+
+def url_path(value: str) -> Problem | None:
+    if not re.fullmatch(r"/(?:[A-Za-z0-9._~-]+(?:/[A-Za-z0-9._~-]+)*/?)?(?:\?[A-Za-z0-9._~=&-]*)?", value) or ".." in value:
+        return Problem("invalid_url_path", "Write a path as in a URL, beginning with '/', such as /healthz.")
+    return None
+
+
+def https_url(value: str) -> Problem | None:
+    plain = re.fullmatch(r"https://[A-Za-z0-9.:-]+(?:/[A-Za-z0-9._~/-]*)?", value)
+    parts = urlsplit(value) if plain else None
+    if parts is None or address((parts.hostname or "").lower()):
+        return Problem("invalid_url", "Write a full https:// address without a query.")
+    return None
+
+
+def python_module(value: str) -> Problem | None:
+    if not re.fullmatch(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", value, re.ASCII):
+        return Problem("invalid_module", "Write a Python module, such as config.settings.")
+    return None
+
+
+def wsgi_module(value: str) -> Problem | None:
+    if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", value, re.ASCII):
+        return Problem("invalid_wsgi", "Write module:object, such as config.wsgi:application.")
+    return None
+
+
+def python_version(value: str) -> Problem | None:
+    if not re.fullmatch(r"3\.[0-9]{1,2}(?:\.[0-9]{1,2})?", value):
+        return Problem("invalid_python", "Write a version, such as 3.12.")
+    return None
+
+
+def size(value: str) -> Problem | None:
+    if not re.fullmatch(r"[1-9][0-9]{0,11}[KMGT]?", value):
+        return Problem("invalid_size", "Write a size in bytes or with K, M, G or T, such as 512M.")
+    return None
+
+
+def debian_package(value: str) -> Problem | None:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9+.-]{1,99}", value):
+        return Problem("invalid_package", "Write the name of a Debian package, such as libpq-dev.")
+    return None
+
+
+def identifier(value: str) -> Problem | None:
+    """A short technical name: an extension, a locale, a served name."""
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]{0,99}", value):
+        return Problem("invalid_identifier", "Use letters, digits and . _ -, beginning with a letter.")
+    return None
+
+
+def header_name(value: str) -> Problem | None:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]{0,99}", value):
+        return Problem("invalid_header", "Write the name of an HTTP header, such as X-Robots-Tag.")
+    return None
+
+
+def line(value: str) -> Problem | None:
+    """Any text on one line."""
+    return control_character(value)
+
+
+FORMATS: dict[str, Callable[[Any], Problem | None]] = {
+    check.__name__: check
+    for check in (name, domain, address, port, email, unix_user, git_address, git_ref, env_name, database,
+                  relative_path, absolute_path, url_path, https_url, python_module, wsgi_module, python_version,
+                  size, debian_package, identifier, header_name, line)
+}
+
+
+def problem(format_name: str, value: Any) -> Problem | None:
+    """Why `value` breaks the format, or None. Lists are checked item by item. KeyError: no such format."""
+    check = FORMATS[format_name]
+    if isinstance(value, list):
+        return next((found for item in value if (found := problem(format_name, item))), None)
+    if format_name == "port":
+        return check(value)
+    if not isinstance(value, str):
+        return Problem("not_text", "Write text here.")
+    return check(value)
+
+
+class TestModule:
+    """What Ansible asks a test plugin for."""
+
+    def tests(self) -> dict[str, Callable[[Any], bool]]:
+        return {key: (lambda value, key=key: problem(key, value) is None) for key in FORMATS}
