@@ -1,0 +1,152 @@
+"""The machine that sandbox servers boot on: what it needs, and how it reaches package registries."""
+
+from __future__ import annotations
+
+import configparser
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandbox.errors import CannotBoot, SandboxError
+
+INSTEAD = "`make run` starts the panel alone, for servers of your own."
+BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
+STOCK_CERTIFICATES = Path("/usr/share/ca-certificates")
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """A Debian package that the host needs, the command that proves it is there, and the reason."""
+
+    package: str
+    command: str
+    reason: str
+
+
+def requirements() -> list[Requirement]:
+    """Every Debian package that the sandbox needs on the host, with its reason."""
+    return [
+        Requirement("systemd-container", "systemd-nspawn", "boots a directory as a server with systemd as PID 1"),
+        Requirement("debootstrap", "debootstrap", "builds the Debian base images"),
+        Requirement("iproute2", "ip", "gives every server its own network and address"),
+        Requirement("iptables", "iptables", "lets servers reach package registries through this machine"),
+        Requirement("openssh-client", "ssh-keygen", "makes SSH keys and reaches the servers"),
+        Requirement("openssl", "openssl", "makes the sandbox's own certificate authority and hashes passwords"),
+        Requirement("util-linux", "nsenter", "runs commands in a server even where its network is cut"),
+        Requirement("git", "git", "serves repositories to the servers"),
+        Requirement("pebble", "pebble", "is the certificate authority (ACME) that tests get certificates from"),
+    ]
+
+
+def missing() -> list[Requirement]:
+    """The requirements that this host lacks."""
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    return [need for need in requirements() if not shutil.which(need.command, path=path)]
+
+
+def why_not() -> str | None:
+    """One sentence on why this machine cannot boot sandbox servers and what works instead; None where it can."""
+    if platform.system() != "Linux":
+        return f"Sandbox servers need Linux, and this is {platform.system()}; {INSTEAD}"
+    if os.geteuid() != 0:
+        return f"Sandbox servers need root (try again with sudo); {INSTEAD}"
+    if "overlay" not in Path("/proc/filesystems").read_text() and not Path("/sys/module/overlay").exists():
+        if subprocess.run(["modprobe", "overlay"], capture_output=True, check=False).returncode:
+            return f"Sandbox servers need overlayfs, and this kernel has none; {INSTEAD}"
+    if lacking := missing():
+        packages = " ".join(need.package for need in lacking)
+        return (f"Sandbox servers need packages that are not installed "
+                f"(`apt-get install --no-install-recommends {packages}`); {INSTEAD}")
+    return None
+
+
+def must_boot() -> None:
+    """Raise CannotBoot with the one sentence where this machine cannot boot sandbox servers."""
+    if reason := why_not():
+        raise CannotBoot(reason)
+
+
+def call(argv: Sequence[str], *, text: str | None = None, env: Mapping[str, str] | None = None) -> str:
+    """Run a command of the host and return its output; raises SandboxError with its last lines."""
+    done = subprocess.run(argv, input=text, env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip())[-800:]
+        raise SandboxError(f"`{' '.join(argv)}` failed with {done.returncode}: {said}")
+    return done.stdout
+
+
+def own_certificates(bundle: Path = BUNDLE, stock: Path = STOCK_CERTIFICATES) -> list[str]:
+    """Certificates (PEM) that this host trusts and a fresh Debian would not: a company's or a proxy's own."""
+    if not bundle.exists():
+        return []
+    known = {pem for path in stock.rglob("*.crt") for pem in pems(path.read_text(errors="replace"))}
+    return [pem for pem in pems(bundle.read_text(errors="replace")) if pem not in known]
+
+
+def pems(text: str) -> list[str]:
+    """The certificates in a text, each as PEM with one newline at its end."""
+    found = re.findall(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", text, re.DOTALL)
+    return ["\n".join(line.strip() for line in pem.splitlines()) + "\n" for pem in found]
+
+
+def certificates_stamp() -> str:
+    """A short hash of the certificates that images get from this host."""
+    return hashlib.sha256("".join(own_certificates()).encode()).hexdigest()[:12]
+
+
+def resolver() -> str:
+    """A resolv.conf that works inside a server: the host's, or systemd-resolved's upstream where that is a stub."""
+    for path in (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf")):
+        text = path.read_text() if path.exists() else ""
+        if re.search(r"^nameserver\s+(?!127\.|::1)", text, re.MULTILINE):
+            return text
+    raise SandboxError("No name server in /etc/resolv.conf can be reached from a server (only 127.0.0.1): "
+                       "add a `nameserver` line with an address of your network.")
+
+
+def apt_settings() -> str:
+    """The host's own apt settings on how archives are reached, as lines for apt.conf.d."""
+    if not shutil.which("apt-config"):
+        return ""
+    keep = re.compile(r"Acquire::(https?::(?!User-Agent)|Check-|Retries|ForceIPv)")
+    lines = call(["apt-config", "dump"]).splitlines()
+    return "".join(f"{line}\n" for line in lines if keep.match(line) and not line.endswith(' "";'))
+
+
+def proxies(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The proxy variables of this host's environment."""
+    return {key: value for key, value in environ.items()
+            if key.lower() in ("http_proxy", "https_proxy", "no_proxy", "all_proxy") and value}
+
+
+def pip_settings(environ: Mapping[str, str] = os.environ, home: Path | None = None) -> dict[str, str]:
+    """How pip on this host finds packages: index-url, extra-index-url, find-links, trusted-host, timeout, proxy."""
+    wanted = ("index-url", "extra-index-url", "find-links", "trusted-host", "timeout", "proxy", "no-index")
+    home = home or Path.home()
+    config = configparser.RawConfigParser(strict=False)
+    config.read(["/etc/pip.conf", "/etc/xdg/pip/pip.conf", home / ".pip/pip.conf", home / ".config/pip/pip.conf"])
+    found = {key: config.get("global", key) for key in wanted if config.has_option("global", key)}
+    for key in wanted:
+        variable = "PIP_" + key.upper().replace("-", "_")
+        value = environ.get(variable) or environ.get(variable.replace("PIP_", "PIP_DEFAULT_"))
+        if value:
+            found[key] = value
+    return {key: " ".join(value.split()) for key, value in found.items()}
+
+
+def local_indexes(settings: Mapping[str, str]) -> list[Path]:
+    """Directories of this host that pip's settings name: servers need to see them at the same path."""
+    places = []
+    for key in ("index-url", "extra-index-url", "find-links"):
+        for word in settings.get(key, "").split():
+            path = Path(word.removeprefix("file://"))
+            if path.is_absolute() and path.is_dir():
+                # An index in the usual form (…/simple) links to files beside it.
+                places.append(path.parent if path.name == "simple" else path)
+    return sorted(set(places))
