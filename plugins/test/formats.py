@@ -183,13 +183,14 @@ def relative_path(value: str) -> Problem | None:
 
 def absolute_path(value: str) -> Problem | None:
     if not re.fullmatch(r"(?:/[A-Za-z0-9._@+-]+)+/?", value) or ".." in value.split("/") or len(value) > 400:
-        return Problem("invalid_path", "Write a full path, such as /srv/models/tiny: "
-                       "letters, digits and . _ @ + -.")
+        return Problem("invalid_path", "Write a full path, such as /srv/models/tiny, "
+                       "of letters, digits and . _ @ + - only.")
     return None
 
 
 def url_path(value: str) -> Problem | None:
-    if not re.fullmatch(r"/(?:[A-Za-z0-9._~-]+(?:/[A-Za-z0-9._~-]+)*/?)?(?:\?[A-Za-z0-9._~=&-]*)?", value) or ".." in value:
+    path = r"/(?:[A-Za-z0-9._~-]+(?:/[A-Za-z0-9._~-]+)*/?)?"
+    if not re.fullmatch(rf"{path}(?:\?[A-Za-z0-9._~=&-]*)?", value) or ".." in value:
         return Problem("invalid_url_path", "Write a path as in a URL, beginning with '/', such as /healthz.")
     return None
 
@@ -245,16 +246,23 @@ def header_name(value: str) -> Problem | None:
     return None
 
 
+def positive(value: int | str) -> Problem | None:
+    if isinstance(value, bool) or not re.fullmatch(r"[1-9][0-9]{0,6}", str(value)):
+        return Problem("invalid_number", "Use a whole number, 1 or more.")
+    return None
+
+
 def line(value: str) -> Problem | None:
     """Any text on one line."""
     return control_character(value)
 
 
+_NUMBERS = {"port", "positive"}
 FORMATS: dict[str, Callable[[Any], Problem | None]] = {
     check.__name__: check
     for check in (name, domain, address, port, email, unix_user, git_address, git_ref, env_name, database,
                   relative_path, absolute_path, url_path, https_url, python_module, wsgi_module, python_version,
-                  size, debian_package, identifier, header_name, line)
+                  size, debian_package, identifier, header_name, positive, line)
 }
 
 
@@ -263,7 +271,7 @@ def problem(format_name: str, value: Any) -> Problem | None:
     check = FORMATS[format_name]
     if isinstance(value, list):
         return next((found for item in value if (found := problem(format_name, item))), None)
-    if format_name == "port":
+    if format_name in _NUMBERS:
         return check(value)
     if not isinstance(value, str):
         return Problem("not_text", "Write text here.")
