@@ -93,6 +93,21 @@ class Token(Base):
     user: Mapped[User] = relationship(lazy="joined")
 
 
+class SignIn(Base):
+    """A browser in which a person is signed in. Signing out deletes it, so that a copied cookie is worth nothing."""
+
+    __tablename__ = "sign_ins"
+    #: SHA-256 of the id in the cookie.
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    #: The person's `session_epoch` at that time.
+    epoch: Mapped[int] = mapped_column(Integer)
+    address: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    user: Mapped[User] = relationship(lazy="joined")
+
+
 class Server(Base):
     """A machine that WebOps manages over SSH."""
 
