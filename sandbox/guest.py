@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 
 from sandbox import boot
@@ -34,6 +35,21 @@ def run(place: Place, name: str, argv: Sequence[str], *, text: str | None = None
     return done
 
 
-def wait_booted(place: Place, name: str) -> str:
-    """Wait until systemd has started everything; returns its word for it, `running` or `degraded`."""
-    return run(place, name, ["systemctl", "is-system-running", "--wait"], check=False, timeout=90).stdout.strip()
+def wait_booted(place: Place, name: str, patience: float = 90) -> str:
+    """Wait until systemd has started everything; returns its word for it, `running` or `degraded`.
+
+    Raises SandboxError where it is not ready in time.
+    """
+    deadline = time.monotonic() + patience
+    said = ""
+    while time.monotonic() < deadline:
+        try:
+            # Asked early in the boot, systemctl can wait 25 s for an answer that never comes: ask again instead.
+            said = run(place, name, ["systemctl", "is-system-running"], check=False, timeout=2).stdout.strip()
+        except subprocess.TimeoutExpired:
+            continue
+        if said in ("running", "degraded"):
+            return said
+        time.sleep(0.05)
+    raise SandboxError(f"{name} is still {said or 'silent'} after {patience:.0f} s: `systemctl list-jobs` on it "
+                       "shows what it waits for.")

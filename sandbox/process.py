@@ -38,14 +38,13 @@ def marked(place: Place, role: str | None = None) -> list[int]:
 def environment(pid: int) -> list[bytes]:
     """A process's environment as it was started with; empty for one that is gone.
 
-    While a process replaces its program, its environment and arguments both read empty for a moment.
+    While a process replaces its program, its environment reads empty for a moment.
     """
-    for _ in range(20):
+    for _ in range(8):
         try:
-            found = Path(f"/proc/{pid}/environ").read_bytes()
-            if found or Path(f"/proc/{pid}/cmdline").read_bytes():
+            if found := Path(f"/proc/{pid}/environ").read_bytes():
                 return found.split(b"\0")
-            os.readlink(f"/proc/{pid}/exe")
+            os.readlink(f"/proc/{pid}/exe")  # kernel threads and the dead have none
         except OSError:
             return []
         time.sleep(0.002)
