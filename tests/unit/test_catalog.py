@@ -4,7 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from panel.catalog import BrokenRole, Cleaned, Kind, Refused, catalog, clean, merge_secrets, overlay, part_values, read_kind
+from panel.catalog import (
+    BrokenRole,
+    Cleaned,
+    Kind,
+    Refused,
+    catalog,
+    clean,
+    merge_secrets,
+    overlay,
+    part_values,
+    read_kind,
+)
 
 SPEC = """
 argument_specs:
@@ -43,7 +54,9 @@ title: shop_domain
 link: true
 formats: {"shop_aliases[]": domain, "shop_environment[].name": env_name, shop_workers: positive}
 actions: {restart: {label: Restart, privilege: deploy}}
-includes: [{kind: cert, as: cert, when: shop_domain, values: {cert_domain: shop_domain, cert_size: shop_size, cert_x: {value: 1}}}]
+includes:
+  - {kind: cert, as: cert, when: shop_domain,
+     values: {cert_domain: shop_domain, cert_size: shop_size, cert_x: {value: 1}}}
 groups: [{label: Where, parameters: [shop_domain]}]
 """
 
@@ -69,7 +82,7 @@ def cleaned(kind: Kind, **given: object) -> Cleaned:
 def test_a_folder_becomes_a_kind(shop: Kind) -> None:
     assert (shop.label, shop.main.label, shop.actions["restart"].privilege) == ("Shop", "Apply", "deploy")
     assert shop.main.privilege == "admin", "a privilege that nobody stated is the admin's"
-    assert [one.key for one in shop.main.parameters][0] == "domain"
+    assert shop.main.parameters[0].key == "domain"
     assert shop.main.parameter("name") is None, "the resource's own name is no field"
     assert shop.url({"shop_domain": "a.example.org"}) == "https://a.example.org/"
 
@@ -84,8 +97,8 @@ def test_empty_means_not_given(shop: Kind) -> None:
     assert cleaned(shop, workers="", aliases=[], size=None).values == {"shop_domain": "a.example.org"}
 
 
-@pytest.mark.parametrize("value", ["{{ lookup('pipe','touch CANARY') }}", "$(id)", "a'b\"c", "x\ny", "; }", "é😀", "yes",
-                                   "0123", " lead ", "--x"])
+@pytest.mark.parametrize("value", ["{{ lookup('pipe','touch CANARY') }}", "$(id)", "a'b\"c", "x\ny", "; }", "é😀",
+                                   "yes", "0123", " lead ", "--x"])
 def test_text_stays_text(shop: Kind, value: str) -> None:
     item = [{"name": "A", "value": value}]
     assert cleaned(shop, environment=item).values["shop_environment"] == item

@@ -1,0 +1,9 @@
+"""What the tests need of this machine beside .venv: `python -m tests.needs` installs what is missing."""
+
+from sandbox.debian import install
+from sandbox.host import Requirement, requirements
+
+BROWSER = [Requirement("chromium", "chromium", "is the browser that the browser tests drive")]
+
+if __name__ == "__main__":
+    install([*requirements(), *BROWSER])
