@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import enum
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
     JSON,
     Boolean,
     DateTime,
+    Dialect,
     Enum,
     Float,
     ForeignKey,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     LargeBinary,
     String,
     Text,
+    TypeDecorator,
     UniqueConstraint,
     func,
     text,
@@ -55,13 +57,28 @@ class Observed(enum.StrEnum):
     UNKNOWN = "unknown"
 
 
+class Moment(TypeDecorator[datetime]):
+    """A moment, always aware and in UTC: SQLite keeps no time zone, so it is put back on the way out."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value.astimezone(UTC) if value else None
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None or value.tzinfo:
+            return value
+        return value.replace(tzinfo=UTC)
+
+
 def _state(kind: type[enum.StrEnum]) -> Any:
     return Enum(kind, native_enum=False, length=16, values_callable=lambda e: [one.value for one in e])
 
 
 class Base(DeclarativeBase):
     type_annotation_map = {
-        dict[str, Any]: JSON, list[Any]: JSON, datetime: DateTime(timezone=True),
+        dict[str, Any]: JSON, list[Any]: JSON, datetime: Moment(),
         State: _state(State), Mode: _state(Mode), Observed: _state(Observed),
     }
 
@@ -130,6 +147,8 @@ class Server(Base):
     #: One sentence for people: why it is so.
     observed_text: Mapped[str] = mapped_column(Text, default="Not looked at yet.")
     observed_at: Mapped[datetime | None]
+    #: Figures of the server (load, memory, disk, uptime …), and since when it cannot be reached.
+    observed_data: Mapped[dict[str, Any]] = mapped_column(default=dict)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     resources: Mapped[list[Resource]] = relationship(back_populates="server")
 
