@@ -1,0 +1,1 @@
+"""What is kept: tables, the connection to the database, sealed secrets."""

@@ -1,0 +1,36 @@
+"""What every test may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An installation of its own in an empty folder: nothing is shared with other tests."""
+    from panel.settings import settings
+    from panel.store import db, seal
+
+    def forget() -> None:
+        if db.engine.cache_info().currsize:
+            db.engine().dispose()
+        for cached in (settings, db.engine, db._sessions, seal._fernet):
+            cached.cache_clear()
+
+    forget()
+    folder = tmp_path / "state"
+    monkeypatch.setenv("WEBOPS_STATE", str(folder))
+    yield folder
+    forget()
+
+
+@pytest.fixture
+def database(state: Path) -> Path:
+    """The same, with its tables."""
+    from panel.store import db
+
+    db.upgrade()
+    return state
