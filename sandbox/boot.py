@@ -45,7 +45,8 @@ def start(place: Place, name: str, layers: Sequence[Path], binds: Sequence[Path]
         options.append("--keep-unit")
     hide_run = "no" if systemd_host or os.path.ismount("/run") else "yes"
     groups = "" if systemd_host else " ".join(map(str, control_groups(place, name)))
-    environment = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
+    # /tmp on the disk or not is the release's own decision, as on any server.
+    environment = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1", "SYSTEMD_NSPAWN_TMPFS_TMP": "0"}
     argv = ["unshare", "--mount", "sh", "-c", SCRIPT, "sh", groups, ":".join(map(str, layers)), str(directory),
             network.namespace(place, name), hide_run, *options]
     return process.start(place, role(name), argv, directory / "console.log", environment)

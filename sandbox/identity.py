@@ -1,4 +1,4 @@
-"""What makes one server different from another: keys, names, passwords, and the settings of this host.
+"""What makes one server different from another: its keys, names and passwords.
 
 All of it is written into the server's upper directory before it boots.
 """
@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from sandbox import host
 from sandbox.host import call
 from sandbox.place import Place, locked
 
@@ -104,30 +103,3 @@ def write_identity(place: Place, disk: Disk, name: str, address: str, password: 
 def group_id(disk: Disk, group: str) -> int:
     found = re.search(rf"(?m)^{group}:[^:]*:(\d+):", disk.read("etc/group"))
     return int(found[1]) if found else 0
-
-
-def write_host_settings(disk: Disk) -> list[Path]:
-    """Let the server reach package registries as this host does; returns directories that it must see for that."""
-    disk.write("etc/resolv.conf", host.resolver())
-    disk.write("etc/apt/apt.conf.d/90sandbox", host.apt_settings())
-    pip = host.pip_settings()
-    # A virtual environment's pip brings certificates of its own; it shall trust what the server trusts.
-    lines = [f"{key} = {value}\n" for key, value in {**pip, "cert": str(host.BUNDLE)}.items()]
-    disk.write("etc/pip.conf", "[global]\n" + "".join(lines))
-    disk.write("etc/uv/uv.toml", uv_settings(pip))
-    if proxies := host.proxies():
-        disk.write("etc/environment", "".join(f'{key}="{value}"\n' for key, value in proxies.items()))
-    return host.local_indexes(pip)
-
-
-def uv_settings(pip: dict[str, str]) -> str:
-    """uv's settings that say the same as pip's; uv reads none of pip's files."""
-    lines = ["native-tls = true\n"]
-    if "find-links" in pip:
-        quoted = ", ".join(f'"{word}"' for word in pip["find-links"].split())
-        lines.append(f"find-links = [{quoted}]\n")
-    remote = [word for word in pip.get("extra-index-url", "").split() if word.startswith("http")]
-    lines += [f'\n[[index]]\nurl = "{url}"\n' for url in remote]
-    if "index-url" in pip:
-        lines.append(f'\n[[index]]\nurl = "{pip["index-url"]}"\ndefault = true\n')
-    return "".join(lines)

@@ -18,13 +18,14 @@ from sandbox.place import Place
 MARK = "WEBOPS_SANDBOX_OWNED"
 
 
-def start(place: Place, role: str, argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> int:
+def start(place: Place, role: str, argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None,
+          cwd: Path | None = None) -> int:
     """Start a program in a session of its own, marked as this sandbox's `role`; returns its process id."""
     log.parent.mkdir(parents=True, exist_ok=True)
     environment = {**(os.environ if env is None else env), MARK: f"{place.state}:{role}"}
     with log.open("ab") as output:
         return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-                                env=environment, start_new_session=True).pid
+                                env=environment, cwd=cwd, start_new_session=True).pid
 
 
 def marked(place: Place, role: str | None = None) -> list[int]:

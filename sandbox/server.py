@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from sandbox import boot, guest, host, identity, image, network, process
+from sandbox import boot, guest, host, identity, image, network, process, registries
 from sandbox.errors import SandboxError
 from sandbox.place import Place, check_name, locked
 
@@ -87,7 +87,8 @@ def start(place: Place, server: Server, wired: network.Network) -> Server:
     directory = place.server_dir(server.name)
     disk = identity.Disk(directory / "upper", server.layers)
     identity.write_identity(place, disk, server.name, server.address, server.password)
-    binds = identity.write_host_settings(disk)
+    registries.start_cache(place, wired.gateway)
+    binds = registries.write_settings(disk, wired.gateway)
     identity.write_known_hosts(place)
     network.attach(place, wired, server.name, server.address)
     boot.start(place, server.name, server.layers, binds)
