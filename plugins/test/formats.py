@@ -252,6 +252,37 @@ def positive(value: int | str) -> Problem | None:
     return None
 
 
+def header_value(value: str) -> Problem | None:
+    if not re.fullmatch(r"[\x20-\x7e]{0,2000}", value):
+        return Problem("invalid_header", "The value of a header is one line of ASCII text.")
+    return None
+
+
+def upstream(value: str) -> Problem | None:
+    """Where a request is passed on to: a socket of this server, or an HTTP address."""
+    if value.startswith("unix:"):
+        return absolute_path(value.removeprefix("unix:"))
+    found = re.fullmatch(r"http://(?P<host>[a-z0-9.-]+)(?::(?P<port>[0-9]+))?", value)
+    if not found or address(found["host"]) or (found["port"] and port(found["port"])):
+        return Problem("invalid_upstream", "Write unix:/path/of/a/socket or http://127.0.0.1:8000.")
+    return None
+
+
+def ssh_public_key(value: str) -> Problem | None:
+    kinds = r"ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)|sk-(?:ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com"
+    if not re.fullmatch(rf"(?:{kinds}) [A-Za-z0-9+/]{{40,12000}}={{0,2}}(?: [^\x00-\x1f\x7f]{{0,200}})?", value):
+        return Problem("invalid_public_key", "Write one line of a .pub file, such as ssh-ed25519 AAAA… name.")
+    return None
+
+
+def pem(value: str) -> Problem | None:
+    """One or more PEM blocks and nothing else."""
+    block = r"-----BEGIN [A-Z ]+-----\r?\n[A-Za-z0-9+/=\r\n]+-----END [A-Z ]+-----\s*"
+    if len(value) > 100_000 or not re.fullmatch(rf"(?:{block})+", value.strip()):
+        return Problem("invalid_pem", "Paste PEM text: -----BEGIN …----- to -----END …-----, without anything else.")
+    return None
+
+
 def line(value: str) -> Problem | None:
     """Any text on one line."""
     return control_character(value)
@@ -262,7 +293,8 @@ FORMATS: dict[str, Callable[[Any], Problem | None]] = {
     check.__name__: check
     for check in (name, domain, address, port, email, unix_user, git_address, git_ref, env_name, database,
                   relative_path, absolute_path, url_path, https_url, python_module, wsgi_module, python_version,
-                  size, debian_package, identifier, header_name, positive, line)
+                  size, debian_package, identifier, header_name, header_value, upstream, ssh_public_key,
+                  pem, positive, line)
 }
 
 
