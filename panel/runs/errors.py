@@ -1,0 +1,73 @@
+"""Every refusal of this package, each with a code for programs and words for people."""
+
+from __future__ import annotations
+
+
+class RunsError(Exception):
+    """Something that was asked for cannot be done; `message` says why and what to do next."""
+
+    code = "not_possible"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class Unknown(RunsError):
+    """There is no such thing (a kind, an action, a resource, a server)."""
+
+    code = "unknown"
+
+
+class NotReady(RunsError):
+    """The server has not been made ready yet."""
+
+    code = "server_not_ready"
+
+
+class NoHostKey(RunsError):
+    """Nobody has accepted the server's host key yet, or it changed."""
+
+    code = "host_key_not_accepted"
+
+
+class WrongFingerprint(RunsError):
+    """The fingerprint that was accepted is not the one that the server shows."""
+
+    code = "wrong_fingerprint"
+
+
+class NameTaken(RunsError):
+    """The name belongs to something else; names are unique per installation."""
+
+    code = "name_taken"
+
+
+class DomainTaken(RunsError):
+    """Another resource serves this domain."""
+
+    code = "domain_taken"
+
+
+class PartOfAnother(RunsError):
+    """The resource is a part; its parent decides about it."""
+
+    code = "part_of_another"
+
+
+class ServerInUse(RunsError):
+    """The server still has resources or runs."""
+
+    code = "server_in_use"
+
+
+class AlreadyOver(RunsError):
+    """The run has ended, so there is nothing to cancel."""
+
+    code = "run_over"
+
+
+class TimeoutNotPossible(RunsError):
+    """A time-out outside of what is allowed."""
+
+    code = "invalid_timeout"

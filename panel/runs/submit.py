@@ -1,0 +1,114 @@
+"""The only door to a run: its row is written and committed, then the bell is rung."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from panel.catalog import Kind, NoSuchKind, catalog
+from panel.runs import bell, claim
+from panel.runs.errors import AlreadyOver, NoHostKey, NotReady, TimeoutNotPossible, Unknown
+from panel.settings import settings
+from panel.store.db import now
+from panel.store.models import Mode, Resource, Run, RunServer, Server, State
+from panel.store.seal import seal
+
+_LONGEST_TIMEOUT = 7 * 24 * 3600
+SERVER_KIND = "server"
+
+
+def submit(session: Session, *, kind: str, action: str, actor: str, door: str, resource: Resource | None = None,
+           server: Server | None = None, mode: Mode = Mode.APPLY, values: Mapping[str, Any] | None = None,
+           secrets: Mapping[str, Any] | None = None, timeout: int | None = None) -> Run:
+    """A run of `action`, queued. COMMITS the session, and with it whatever the caller added to it.
+
+    `resource`, or `server` for the kind "server". `values` and `secrets` by full parameter name and clean already;
+    the secrets of the resource itself are not given here, they are read when the run begins.
+    Unknown, NotReady, NoHostKey, TimeoutNotPossible: nothing was stored.
+    """
+    target = resource.server if resource else server
+    if target is None:
+        raise Unknown("A run needs a resource or a server.")
+    _check(_kind(kind), action, target, kind)
+    run = Run(lock=lock_of(resource, target), kind=kind, action=action, mode=mode, actor=actor, door=door,
+              resource=resource, resource_name=resource.name if resource else target.name,
+              values=dict(values or {}), timeout=_timeout(timeout))
+    host = f"{resource.name}@{target.name}" if resource else target.name
+    run.servers = [RunServer(server=target, server_name=target.name, host=host)]
+    session.add(run)
+    session.flush()
+    if secrets:
+        run.secrets = seal(f"run:{run.id}:secrets", dict(secrets))
+    session.flush()
+    claim.say_what_it_waits_for(session, run.id)
+    session.commit()
+    session.refresh(run)
+    bell.ring(run.id)
+    return run
+
+
+def cancel(session: Session, run: Run, actor: str) -> None:
+    """Ask a run to stop: a queued one is canceled at once, a running one by its worker within seconds. COMMITS.
+
+    AlreadyOver: it has ended.
+    """
+    queued = update(Run).where(Run.id == run.id, Run.state == State.QUEUED).values(
+        state=State.CANCELED, cancel_asked_by=actor, ended_at=now(session), waits_for="", secrets=None,
+        error=f"Canceled by {actor} before it began.", next_step="Nothing was changed.")
+    running = update(Run).where(Run.id == run.id, Run.state == State.RUNNING, Run.cancel_asked_by == "").values(
+        cancel_asked_by=actor)
+    if session.execute(queued).rowcount:  # type: ignore[attr-defined]
+        session.execute(update(RunServer).where(RunServer.run_id == run.id).values(state=State.CANCELED))
+    else:
+        session.execute(running)
+    session.commit()
+    session.refresh(run)
+    if not run.cancel_asked_by:
+        raise AlreadyOver(f"Run {run.id} has ended already ({run.state}), so there is nothing to cancel.")
+    bell.tell(run.id)
+    if run.state is State.CANCELED:
+        ring_next(session, run.lock)
+
+
+def ring_next(session: Session, lock: str) -> None:
+    """Ring for the run that waits for a lock, if there is one."""
+    following = claim.waiting(session, lock)
+    session.commit()
+    if following is not None:
+        bell.ring(following)
+
+
+def lock_of(resource: Resource | None, server: Server) -> str:
+    """What must not run twice at a time. A part shares the lock of the resource that it belongs to."""
+    if resource is None:
+        return f"server:{server.id}"
+    while resource.parent is not None:
+        resource = resource.parent
+    return f"resource:{resource.id}"
+
+
+def _kind(name: str) -> Kind:
+    try:
+        return catalog().kind(name)
+    except NoSuchKind as wrong:
+        raise Unknown(str(wrong)) from wrong
+
+
+def _check(kind: Kind, action: str, server: Server, kind_name: str) -> None:
+    if action not in kind.actions:
+        raise Unknown(f"{kind.label} has no action '{action}'. There are: {', '.join(sorted(kind.actions))}.")
+    if not server.host_key:
+        raise NoHostKey(f"Nobody has accepted the host key of {server.name} yet. "
+                        "Compare its fingerprint and accept it.")
+    if server.ready_at is None and kind_name != SERVER_KIND:
+        raise NotReady(f"{server.name} is not ready yet. Make it ready first: webops server ready {server.name}")
+
+
+def _timeout(given: int | None) -> int:
+    seconds = settings().run_timeout if given is None else given
+    if not 10 <= seconds <= _LONGEST_TIMEOUT:
+        raise TimeoutNotPossible(f"A time-out must lie between 10 seconds and {_LONGEST_TIMEOUT} (7 days).")
+    return seconds
