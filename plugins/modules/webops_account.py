@@ -182,7 +182,7 @@ def do(module, argv, text=None, user=None, directory="/"):
     )
     if ended.returncode:
         raise Refused(
-            f"{argv[0]} could not do its part for {argv[-1] if not user else user}.",
+            f"{argv[0]} could not do its part for {user or argv[-1]}.",
             "Read its last lines: they say what on this server is in the way.",
             (ended.stdout + ended.stderr).strip().splitlines()[-10:],
         )

@@ -1,0 +1,118 @@
+#!/usr/bin/python
+"""Ask this server's own program for a certificate."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: webops_certificate
+short_description: Make, obtain, renew or remove a certificate
+description:
+  - Hands the wish to C(/usr/local/lib/webops/certificates), the program that also renews by timer.
+options:
+  name:
+    description: Name of the certificate, below C(/etc/webops/certs).
+    type: str
+    required: true
+  step:
+    description: What to do.
+    type: str
+    choices: [placeholder, preflight, obtain, remove]
+    required: true
+  settings:
+    description: What is wanted (source, domains, directory, email, terms, ca_bundle, preflight).
+    type: dict
+  certificate:
+    description: A certificate of one's own and its chain, PEM.
+    type: str
+    default: ""
+  key:
+    description: The key of one's own certificate, PEM.
+    type: str
+    no_log: true
+    default: ""
+  force:
+    description: Get a new one although the current one is good.
+    type: bool
+    default: false
+author: WebOps
+"""
+EXAMPLES = r"""
+- name: Get the certificate
+  webops_certificate:
+    name: shop
+    step: obtain
+    settings: {source: self_signed, domains: [shop.example.org], directory: ""}
+"""
+RETURN = r"""
+webops_summary:
+  description: How long the certificate is valid.
+  type: str
+  returned: when there is one
+"""
+
+import json
+import os
+import subprocess
+
+from ansible.module_utils.basic import AnsibleModule
+
+PROGRAM = "/usr/local/lib/webops/certificates"
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "step": {"type": "str", "required": True, "choices": ["placeholder", "preflight", "obtain", "remove"]},
+            "settings": {"type": "dict"},
+            "certificate": {"type": "str", "default": ""},
+            "key": {"type": "str", "no_log": True, "default": ""},
+            "force": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    if not os.path.isdir(PROGRAM):
+        without_program(module)
+    answer = ask(wish(module))
+    if answer.pop("failed", False):
+        module.fail_json(**answer)
+    summary = answer.get("summary")
+    module.exit_json(changed=answer["changed"], **({"webops_summary": summary} if summary else {}))
+
+
+def without_program(module):
+    if module.check_mode:
+        module.exit_json(changed=True, msg="follows: the server is made ready first")
+    module.fail_json(msg="This server was not made ready for certificates.",
+                     next="Apply the server first, then this again.")
+
+
+def wish(module):
+    own = {"certificate": module.params["certificate"], "key": module.params["key"]}
+    return {
+        "name": module.params["name"],
+        "step": module.params["step"],
+        "settings": module.params["settings"],
+        "own": own if own["certificate"] or own["key"] else None,
+        "force": module.params["force"],
+        "check": module.check_mode,
+    }
+
+
+def ask(wish):
+    ended = subprocess.run(
+        ["/usr/bin/python3", "-B", PROGRAM], input=json.dumps(wish), capture_output=True, text=True, check=False
+    )
+    try:
+        return json.loads(ended.stdout)
+    except ValueError:
+        return {
+            "failed": True,
+            "msg": "The program for certificates on this server stopped in the middle of its work.",
+            "next": "Apply the server, which brings the current program, then this again.",
+            "journal": ended.stderr.strip().splitlines()[-10:],
+        }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,252 @@
+#!/usr/bin/python
+"""Give nginx new configuration, or take some away, without ever breaking what it serves."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: webops_nginx
+short_description: Give nginx new configuration without breaking what it serves
+description:
+  - A copy of the whole configuration with the new files is tested first; then they are replaced and nginx reloads.
+  - Under a lock of ours, since two vhosts must not be tested without each other.
+  - Writes C(http2 on) and IPv6 listeners so that this server's nginx and kernel understand them.
+options:
+  files:
+    description: "A list of C({path, content, state}), paths below C(conf.d) or C(sites-enabled) of C(/etc/nginx)."
+    type: list
+    elements: dict
+    required: true
+  domains:
+    description: Names that the files serve; refused where another file of this server serves one of them.
+    type: list
+    elements: str
+    default: []
+  certificate:
+    description: Name of the certificate (below C(/etc/webops/certs)) that the files need.
+    type: str
+    default: ""
+author: WebOps
+"""
+EXAMPLES = r"""
+- name: Serve the domain
+  webops_nginx:
+    files:
+      - {path: sites-enabled/wo-shop.conf, content: "{{ lookup('template', 'vhost.conf.j2') }}"}
+    domains: [shop.example.org]
+    certificate: shop
+"""
+RETURN = r"""
+paths:
+  description: Files that were (or would be) changed.
+  type: list
+  returned: always
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.webops_lock import Locked, held
+from ansible.module_utils.webops_place import Entry, Refused, Seen, ask, bring_back, put
+
+ROOT = "/etc/nginx"
+STAGE = "/etc/nginx/.webops-test"
+CERTIFICATES = "/etc/webops/certs"
+FOLDERS = ("conf.d", "sites-enabled")
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "files": {"type": "list", "elements": "dict", "required": True},
+            "domains": {"type": "list", "elements": "str", "default": []},
+            "certificate": {"type": "str", "default": ""},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        with held("nginx"):
+            changes = settle(module)
+    except (Refused, Locked) as refused:
+        module.fail_json(msg=str(refused), next=getattr(refused, "next", "Run this again."),
+                         journal=getattr(refused, "journal", []))
+    module.exit_json(
+        changed=bool(changes), paths=[entry.path for entry, _seen in changes],
+        diff=[difference(entry, seen) for entry, seen in changes] if module._diff else [],
+    )
+
+
+def settle(module):
+    version = nginx_version(module.check_mode)
+    entries = [entry_of(wish, version) for wish in module.params["files"]]
+    changes = [(entry, seen) for entry in entries if (seen := Seen(entry.path)).differs(entry)]
+    refuse_strangers(changes)
+    refuse_taken(module.params["domains"], {entry.path for entry in entries})
+    if changes and not module.check_mode:
+        refuse_without_certificate(module.params["certificate"])
+        test(changes)
+        replace(changes)
+    return changes
+
+
+def nginx_version(check_mode):
+    """Such as (1, 22, 1). Without nginx a check goes on as if it were a current one."""
+    try:
+        ended = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        if check_mode:
+            return (1, 26, 0)
+        raise Refused("nginx is not installed on this server.", "Apply the server first, then this again.") from None
+    found = re.search(r"nginx/(\d+)\.(\d+)\.(\d+)", ended.stderr)
+    return tuple(map(int, found.groups())) if found else (1, 18, 0)
+
+
+def entry_of(wish, version):
+    path = os.path.normpath(os.path.join(ROOT, wish["path"]))
+    if os.path.dirname(path) not in [os.path.join(ROOT, folder) for folder in FOLDERS]:
+        raise Refused(f"{wish['path']} is no place for configuration of nginx.")
+    if wish.get("state") == "absent":
+        return Entry({"path": path, "state": "absent"})
+    content = for_this_nginx(wish["content"], version, os.path.exists("/proc/net/if_inet6"))
+    return Entry({"path": path, "content": content, "owner": "root", "group": "root", "mode": "0644"})
+
+
+def for_this_nginx(content, version, ipv6):
+    """Older versions say http2 on the listening socket; a kernel without IPv6 cannot listen on [::]."""
+    if version < (1, 25, 1) and re.search(r"^ *http2 on;\n", content, re.MULTILINE):
+        content = re.sub(r"^ *http2 on;\n", "", content, flags=re.MULTILINE)
+        content = re.sub(r"^( *listen [^;\n]*\bssl\b[^;\n]*);", r"\1 http2;", content, flags=re.MULTILINE)
+    if not ipv6:
+        content = re.sub(r"^ *listen \[::\][^;\n]*;\n", "", content, flags=re.MULTILINE)
+    return content
+
+
+def refuse_strangers(changes):
+    for entry, seen in changes:
+        if seen.kind not in ("absent", "link") and not seen.is_ours():
+            raise Refused(f"{entry.path} was not written by WebOps, so it is left alone.",
+                          "Move it away or choose another name, then apply again.")
+
+
+def refuse_taken(domains, own):
+    wanted = set(domains)
+    for path in configured():
+        if path in own or not wanted:
+            continue
+        with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+            text = file.read()
+            for domain in sorted(wanted & served(text)):
+                raise Refused(f"{domain} is served on this server by {owner(path, text)} already.",
+                              "Remove the domain there, or use another one here.")
+
+
+def configured():
+    for folder in FOLDERS:
+        directory = os.path.join(ROOT, folder)
+        with contextlib.suppress(FileNotFoundError):
+            for name in sorted(os.listdir(directory)):
+                if not name.startswith("."):
+                    yield os.path.join(directory, name)
+
+
+def served(text):
+    """Names after every server_name, comments left out."""
+    plain = re.sub(r"(?m)(?:^|\s)#.*$", "", text)
+    return {name for names in re.findall(r"\bserver_name\s+([^;]*);", plain) for name in names.split()}
+
+
+def owner(path, text):
+    found = re.match(r"# webops: ([a-z0-9-]+)\n", text)
+    return f"the vhost '{found[1]}'" if found else f"{path}, which WebOps did not write,"
+
+
+def refuse_without_certificate(name):
+    if name and not os.path.exists(f"{CERTIFICATES}/{name}/fullchain.pem"):
+        raise Refused(f"There is no certificate '{name}' on this server.",
+                      f"Apply the certificate '{name}' first, then this again.")
+
+
+def test(changes):
+    """Let nginx judge a copy of its whole configuration with the new files in place of the old."""
+    shutil.rmtree(STAGE, ignore_errors=True)
+    main_copy = STAGE + ".conf"
+    try:
+        for folder in FOLDERS:
+            shutil.copytree(os.path.join(ROOT, folder), os.path.join(STAGE, folder),
+                            ignore_dangling_symlinks=True, dirs_exist_ok=True)
+        for entry, _seen in changes:
+            put_copy(entry, os.path.join(STAGE, os.path.relpath(entry.path, ROOT)))
+        with open(main_copy, "w", encoding="utf-8") as file:
+            file.write(staged_main())
+        ask(["nginx", "-q", "-t", "-c", main_copy], "nginx does not accept the new configuration.")
+    finally:
+        shutil.rmtree(STAGE, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(main_copy)
+
+
+def put_copy(entry, path):
+    if entry.state == "absent":
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        return
+    with open(path, "wb") as file:
+        file.write(entry.content)
+
+
+def staged_main():
+    with open(os.path.join(ROOT, "nginx.conf"), encoding="utf-8", errors="surrogateescape") as file:
+        text = file.read()
+    pattern = r"(\binclude\s+)(?:/etc/nginx/)?(conf\.d|sites-enabled)/"
+    staged, found = re.subn(pattern, rf"\g<1>{STAGE}/\g<2>/", text)
+    if found < len(FOLDERS):
+        raise Refused("/etc/nginx/nginx.conf does not include conf.d/*.conf and sites-enabled/*.",
+                      "Let it include both inside http { }, as Debian's own file does, then apply again.")
+    return staged
+
+
+def replace(changes):
+    done = []
+    try:
+        for entry, seen in changes:
+            put(entry)
+            done.append(seen)
+        reload()
+    except BaseException:
+        for seen in reversed(done):
+            bring_back(seen)
+        raise
+
+
+def reload():
+    """Let nginx take it up, and wait for its new workers: whoever asks next gets the new configuration."""
+    before = workers()
+    verb = "reload" if before else "start"
+    ask(["systemctl", verb, "nginx.service"], f"nginx did not {verb}; the old configuration is back in place.")
+    until = time.monotonic() + 5
+    while time.monotonic() < until and not workers() - before:
+        time.sleep(0.02)
+
+
+def workers():
+    try:
+        with open("/run/nginx.pid", encoding="ascii") as file:
+            master = int(file.read())
+        with open(f"/proc/{master}/task/{master}/children", encoding="ascii") as file:
+            return set(file.read().split())
+    except (OSError, ValueError):
+        return set()
+
+
+def difference(entry, seen):
+    before = seen.content.decode(errors="replace") if seen.kind == "file" else ""
+    after = entry.content.decode() if entry.state == "file" else ""
+    return {"before_header": entry.path, "after_header": entry.path, "before": before, "after": after}
+
+
+if __name__ == "__main__":
+    main()
