@@ -1,0 +1,115 @@
+"""The conversation: requests as JSON lines on stdin, answers as JSON lines on stdout.
+
+    {"do": "observe", "id": 1}                           -> {"id": 1, "seen": {"records", "answers", "figures"}}
+    {"do": "journal", "id": 2, "name": "guestbook", …}   -> {"id": 2, "lines": [[at, unit, text, priority], …]}, …,
+                                                            {"id": 2, "end": ""}, or {"id": 2, "end": why}
+    {"do": "more", "id": 2, "lines": 100}                   the reader took 100 lines
+    {"do": "stop", "id": 2}                                 nobody reads any more
+Everything ends when stdin does, or when nothing was heard for a while: then the other side is gone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import pwd
+import sys
+import threading
+import time
+from typing import Any
+
+from panel.link.remote import figures, probes, records, streams
+from panel.link.remote.sources import Wanted
+
+#: The link looks every few seconds; a silence this long means that the network is gone.
+_SILENCE = 90.0
+
+
+class Conversation:
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+        self.streams: dict[int, streams.Stream] = {}
+        self.heard = time.monotonic()
+        self.speaking = threading.Lock()
+        self.looking = threading.Lock()
+
+    def run(self) -> None:
+        self.say({"hello": {"python": platform.python_version(), "user": pwd.getpwuid(os.getuid()).pw_name}})
+        threading.Thread(target=self._watch, daemon=True).start()
+        for line in sys.stdin.buffer:
+            self.heard = time.monotonic()
+            self.hear(json.loads(line))
+        self.end()
+
+    def hear(self, message: dict[str, Any]) -> None:
+        number = int(message["id"])
+        if message["do"] == "observe":
+            threading.Thread(target=self._observe, args=(number,), daemon=True).start()
+        elif message["do"] == "journal":
+            self._journal(number, message)
+        elif message["do"] == "more" and number in self.streams:
+            self.streams[number].more(int(message["lines"]))
+        elif message["do"] == "stop" and number in self.streams:
+            self.streams.pop(number).stop()
+
+    def say(self, message: dict[str, Any]) -> None:
+        try:
+            with self.speaking:
+                sys.stdout.buffer.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
+                sys.stdout.buffer.flush()
+        except OSError:
+            self.end()
+
+    def end(self) -> None:
+        for stream in list(self.streams.values()):
+            stream.stop()
+        # At once: threads may be waiting for an app that never answers.
+        os._exit(0)
+
+    def _watch(self) -> None:
+        while time.monotonic() - self.heard < _SILENCE:
+            time.sleep(5)
+        self.end()
+
+    def _observe(self, number: int) -> None:
+        with self.looking:
+            found = records.records(self.directory)
+            self.say({"id": number, "seen": {"records": {name: _shown(one) for name, one in found.items()},
+                                             "answers": probes.look(found), "figures": figures.figures()}})
+
+    def _journal(self, number: int, message: dict[str, Any]) -> None:
+        record = records.record(self.directory, str(message["name"])) or {}
+        units, files = records.units(record.get("journal")), record.get("files")
+        paths = [one for one in files if isinstance(one, str) and one.startswith("/")][:10] if isinstance(
+            files, list) else []
+        if not units and not paths:
+            return self.say({"id": number, "end": _no_journal(message["name"], record)})
+        if len(self.streams) >= streams.MOST_STREAMS:
+            return self.say({"id": number, "end": "Too many logs of this server are open. Close one, and try again."})
+        wanted = Wanted(int(message["lines"]), str(message["since"]), bool(message["follow"]), str(message["grep"]))
+
+        def send(part: dict[str, Any]) -> None:
+            if "end" in part:
+                self.streams.pop(number, None)
+            self.say({"id": number, **part})
+
+        self.streams[number] = streams.Stream(wanted, units, paths, send)
+        return self.streams[number].start()
+
+
+def _shown(record: dict[str, Any]) -> dict[str, Any]:
+    """The parts of a record that the other side needs."""
+    return {key: record[key] for key in ("kind", "name", "url", "broken") if key in record}
+
+
+def _no_journal(name: str, record: dict[str, Any]) -> str:
+    if not record:
+        return f"Nothing of {name} is on this server, so there is no log to show."
+    if "broken" in record:
+        return f"The record of {name} on this server cannot be used: {record['broken']}. Apply it again."
+    return f"{name} keeps no log of its own."
+
+
+def main(directory: str) -> None:
+    Conversation(directory).run()
