@@ -16,17 +16,17 @@ options:
   step:
     description: What to do.
     type: str
-    choices: [placeholder, preflight, obtain, remove]
+    choices: [deposit, placeholder, preflight, obtain, remove]
     required: true
   settings:
     description: What is wanted (source, domains, directory, email, terms, ca_bundle, preflight).
     type: dict
   certificate:
-    description: A certificate of one's own and its chain, PEM.
+    description: For C(deposit), a certificate of one's own and its chain, PEM.
     type: str
     default: ""
   key:
-    description: The key of one's own certificate, PEM.
+    description: For C(deposit), the key of one's own certificate, PEM.
     type: str
     no_log: true
     default: ""
@@ -57,13 +57,14 @@ import subprocess
 from ansible.module_utils.basic import AnsibleModule
 
 PROGRAM = "/usr/local/lib/webops/certificates"
+STEPS = ["deposit", "placeholder", "preflight", "obtain", "remove"]
 
 
 def main():
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "required": True},
-            "step": {"type": "str", "required": True, "choices": ["placeholder", "preflight", "obtain", "remove"]},
+            "step": {"type": "str", "required": True, "choices": STEPS},
             "settings": {"type": "dict"},
             "certificate": {"type": "str", "default": ""},
             "key": {"type": "str", "no_log": True, "default": ""},
@@ -88,12 +89,11 @@ def without_program(module):
 
 
 def wish(module):
-    own = {"certificate": module.params["certificate"], "key": module.params["key"]}
     return {
         "name": module.params["name"],
         "step": module.params["step"],
         "settings": module.params["settings"],
-        "own": own if own["certificate"] or own["key"] else None,
+        "own": {"certificate": module.params["certificate"], "key": module.params["key"]},
         "force": module.params["force"],
         "check": module.check_mode,
     }

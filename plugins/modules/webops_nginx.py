@@ -156,7 +156,7 @@ def configured():
 def served(text):
     """Names after every server_name, comments left out."""
     plain = re.sub(r"(?m)(?:^|\s)#.*$", "", text)
-    return {name for names in re.findall(r"\bserver_name\s+([^;]*);", plain) for name in names.split()}
+    return {name.strip("\"'") for names in re.findall(r"\bserver_name\s+([^;]*);", plain) for name in names.split()}
 
 
 def owner(path, text):

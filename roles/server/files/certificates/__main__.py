@@ -10,7 +10,7 @@ import sys
 import authority
 from keys import check_own, self_signed
 from machine import Refused, write
-from pair import CERTIFICATES, Certificate, essence, normal, users_of
+from pair import CERTIFICATES, Certificate, essence, users_of
 
 DOMAIN = re.compile(r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -43,6 +43,17 @@ def renew_all():
     return failed
 
 
+def deposit(certificate, wish):
+    """Keep a person's own pair for `obtain`, which judges it. Apart, so that its judgement may be logged."""
+    pair = {part: text.strip() + "\n" for part, text in wish["own"].items()}
+    changed = pair != certificate.own()
+    if changed and not wish["check"]:
+        (certificate.home / "own").mkdir(mode=0o700, parents=True, exist_ok=True)
+        for part, text in pair.items():
+            write(certificate.home / "own" / f"{part}.pem", text, 0o600)
+    return {"changed": changed}
+
+
 def placeholder(certificate, wish):
     """Note what is wanted, with a certificate to begin with where there is none."""
     settings = checked(wish["settings"])
@@ -69,7 +80,7 @@ def checked(settings):
 def preflight(certificate, wish):
     """Ask in words what the authority will ask, where it will be asked."""
     settings = wish.get("settings") or certificate.settings()
-    asked = settings["source"] == "acme" and settings.get("preflight", True)
+    asked = settings.get("source") == "acme" and settings.get("preflight", True)
     if not asked or wish["check"] or not (certificate.wanting(settings) or wish.get("force")):
         return {"changed": False}
     authority.ask_names(settings["domains"])
@@ -79,28 +90,32 @@ def preflight(certificate, wish):
 def obtain(certificate, wish):
     """Get the wanted certificate, if it is not there yet; `force` gets a new one in any case."""
     settings = wish.get("settings") or certificate.settings()
-    own = wish.get("own")
-    if not certificate.wanting(settings, own) and not wish.get("force"):
+    if not certificate.wanting(settings) and not wish.get("force"):
         return {"changed": False, "summary": certificate.in_words()}
-    if settings["source"] == "own":
-        check_own(own, settings["domains"])
     if wish["check"]:
         return {"changed": True}
-    certificate.install(*make(certificate.name, settings, own), issued=essence(settings))
+    if not settings:
+        raise Refused(f"There is no certificate '{certificate.name}' on this server.", "Apply it first.")
+    certificate.install(*make(certificate, settings), issued=essence(settings))
     return {"changed": True, "summary": certificate.in_words()}
 
 
-def make(name, settings, own):
+def make(certificate, settings):
     if settings["source"] == "acme":
-        return authority.issue(name, settings)
-    return normal(own) if settings["source"] == "own" else self_signed(settings["domains"])
+        return authority.issue(certificate.name, settings)
+    if settings["source"] == "own":
+        own = certificate.own()
+        check_own(own, settings["domains"])
+        return own["certificate"], own["key"]
+    return self_signed(settings["domains"])
 
 
 def remove(certificate, wish):
     """Take the certificate away, and certbot's own files with the last one from an authority."""
     used = users_of(certificate.name)
     if used:
-        raise Refused(f"The certificate '{certificate.name}' is used by {used[0]}.", "Remove that vhost first.")
+        raise Refused(f"The certificate '{certificate.name}' is used by {used[0]}.",
+                      "Remove that virtual host first, then the certificate.")
     changed = certificate.home.exists()
     if changed and not wish["check"]:
         authority.forget(certificate.name)
@@ -108,7 +123,7 @@ def remove(certificate, wish):
     return {"changed": changed}
 
 
-STEPS = {"placeholder": placeholder, "preflight": preflight, "obtain": obtain, "remove": remove}
+STEPS = {"deposit": deposit, "placeholder": placeholder, "preflight": preflight, "obtain": obtain, "remove": remove}
 
 if __name__ == "__main__":
     main()

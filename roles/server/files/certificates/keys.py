@@ -22,7 +22,7 @@ def self_signed(domains):
 
 def check_own(own, domains):
     """A person's certificate is judged before it replaces anything."""
-    if not own or not own.get("certificate") or not own.get("key"):
+    if not own["certificate"].strip() or not own["key"].strip():
         raise Refused("A certificate of your own needs the certificate and its key.",
                       "Give both as PEM text: the certificate first, then its chain.")
     with tempfile.TemporaryDirectory() as place:

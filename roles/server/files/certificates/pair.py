@@ -6,7 +6,6 @@ certificate of another.
 """
 
 import json
-import os
 import re
 import secrets
 import shutil
@@ -41,13 +40,19 @@ class Certificate:
     def exists(self):
         return self.chain.exists() and self.key.exists()
 
-    def wanting(self, settings=None, own=None):
+    def own(self):
+        """The pair that a person gave, or empty texts."""
+        parts = {part: self.home / "own" / f"{part}.pem" for part in ("certificate", "key")}
+        return {part: path.read_text() if path.exists() else "" for part, path in parts.items()}
+
+    def wanting(self, settings=None):
         """Whether what is wanted and what is there differ, or the last third of its life has begun."""
         settings = settings or self.settings()
         if not self.exists() or self.read("issued.json") != essence(settings):
             return True
         if settings["source"] == "own":
-            return bool(own) and (self.chain.read_text(), self.key.read_text()) != normal(own)
+            own = self.own()
+            return (self.chain.read_text(), self.key.read_text()) != (own["certificate"], own["key"])
         return self.due()
 
     def due(self):
@@ -91,11 +96,6 @@ class Certificate:
 def essence(settings):
     """What a certificate is made from; the rest of the settings says how to ask for it."""
     return {key: settings.get(key) for key in ("source", "domains", "directory")}
-
-
-def normal(own):
-    """A person's own pair as it is stored."""
-    return own["certificate"].strip() + "\n", own["key"].strip() + "\n"
 
 
 def take_up(name):
