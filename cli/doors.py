@@ -1,0 +1,130 @@
+"""Through which door a command works: a panel's API, or (--local) this checkout's playbooks. Same words at both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import click
+
+from cli.exits import Exit, Stop
+from cli.panel import Panel, part
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a person wants done to a resource."""
+
+    kind: str
+    name: str
+    action: str
+    values: Mapping[str, Any]
+    secrets: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    #: Parameters (or items of a list, "environment.NAME") that go back to the role's default.
+    unset: tuple[str, ...] = ()
+    server: str | None = None
+    check: bool = False
+    timeout: int | None = None
+
+
+class Door(Protocol):
+    """What every door can do. Everything it answers is plain data, as the API writes it."""
+
+    def kinds(self) -> list[dict[str, Any]]: ...
+    def kind(self, name: str) -> dict[str, Any]: ...
+    def resources(self) -> list[dict[str, Any]]: ...
+    def resource(self, name: str) -> dict[str, Any]: ...
+    def values(self, name: str, secrets: bool) -> dict[str, Any]: ...
+    def logs(self, name: str, lines: int, follow: bool) -> Iterator[str]: ...
+    def carry_out(self, wish: Wish, *, wait: bool, as_json: bool) -> Exit: ...
+
+
+def door(ctx: click.Context | None = None) -> Door:
+    """The door that this command line asks for."""
+    ctx = ctx or click.get_current_context()
+    if ctx.find_root().meta.get("webops.local"):
+        from cli.local.door import Local
+
+        return Local()
+    from cli import panel
+
+    return Remote(panel.panel())
+
+
+class Remote:
+    """A panel."""
+
+    def __init__(self, panel: Panel) -> None:
+        self.panel = panel
+
+    def kinds(self) -> list[dict[str, Any]]:
+        return list(self.panel.get("/kinds")["kinds"])
+
+    def kind(self, name: str) -> dict[str, Any]:
+        return dict(self.panel.get(f"/kinds/{part(name)}"))
+
+    def resources(self) -> list[dict[str, Any]]:
+        return self.everything("/resources", "resources")
+
+    def everything(self, path: str, key: str) -> list[dict[str, Any]]:
+        """All pages of a list."""
+        rows: list[dict[str, Any]] = []
+        after = None
+        while True:
+            page = self.panel.get(path, after=after, limit=500)
+            rows += page[key]
+            after = page.get("next")
+            if after is None:
+                return rows
+
+    def resource(self, name: str) -> dict[str, Any]:
+        return dict(self.panel.get(f"/resources/{part(name)}"))
+
+    def values(self, name: str, secrets: bool) -> dict[str, Any]:
+        return dict(self.panel.get(f"/resources/{part(name)}/values", secrets=1 if secrets else None))
+
+    def logs(self, name: str, lines: int, follow: bool) -> Iterator[str]:
+        return self.panel.lines(f"/resources/{part(name)}/logs", lines=lines, follow=1 if follow else None)
+
+    def carry_out(self, wish: Wish, *, wait: bool, as_json: bool) -> Exit:
+        """Ask for it; wait for the run's end and show it, unless told not to."""
+        from cli.follow import follow
+
+        run = self._apply(wish) if wish.action == "main" else self._act(wish)
+        return follow(self.panel, run, wait=wait, as_json=as_json)
+
+    def _apply(self, wish: Wish) -> dict[str, Any]:
+        there = self._there(wish.name)
+        server = wish.server or (there or {}).get("server")
+        if not server:
+            raise Stop(f"{wish.name} is new: say on which server it shall be.", Exit.USAGE,
+                       next_step="--server NAME (webops server list names them)")
+        body = {"kind": wish.kind, "server": server, "values": _laid_over(there or {}, wish, self.kind(wish.kind)),
+                "mode": _mode(wish), "timeout": wish.timeout}
+        return dict(self.panel.put(f"/resources/{part(wish.name)}", body)["run"])
+
+    def _there(self, name: str) -> dict[str, Any] | None:
+        try:
+            return self.resource(name)
+        except Stop as stop:
+            if stop.code == "not_found":
+                return None
+            raise
+
+    def _act(self, wish: Wish) -> dict[str, Any]:
+        body = {"action": wish.action, "values": {**wish.values, **wish.secrets}, "mode": _mode(wish),
+                "timeout": wish.timeout}
+        return dict(self.panel.post(f"/resources/{part(wish.name)}/runs", body)["run"])
+
+
+def _mode(wish: Wish) -> str:
+    return "check" if wish.check else "apply"
+
+
+def _laid_over(there: Mapping[str, Any], wish: Wish, kind: Mapping[str, Any]) -> dict[str, Any]:
+    """The resource's values with the wish over them: NAME=VALUE lists item by item, all else as a whole."""
+    from cli.overlay import laid_over
+
+    return laid_over(kind["actions"]["main"], there.get("values", {}), there.get("secrets", {}), wish.values,
+                     wish.secrets, wish.unset)

@@ -1,0 +1,207 @@
+"""`webops server …`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli import asking, tables
+from cli.doors import Remote, door
+from cli.exits import Exit, Stop
+from cli.panel import part
+
+
+@click.group()
+def server() -> None:
+    """The machines that WebOps manages."""
+
+
+def _panel(ctx: click.Context) -> Remote:
+    found = door(ctx)
+    assert isinstance(found, Remote)
+    return found
+
+
+def _is_local(ctx: click.Context) -> bool:
+    return bool(ctx.find_root().meta.get("webops.local"))
+
+
+def _login_options(command: Any) -> Any:
+    for option in (
+        click.option("--user", metavar="USER", help="Who signs in for the first contact (root, or one with sudo)."),
+        click.option("--key-file", type=click.Path(exists=True, dir_okay=False), help="Their private key."),
+        click.option("--ask-password", is_flag=True, help="Ask for their password."),
+        click.option("--password-file", metavar="FILE", help="Read their password from a file ('-': stdin)."),
+        click.option("--ask-sudo-password", is_flag=True, help="Ask for their sudo password."),
+        click.option("--sudo-password-file", metavar="FILE", help="Read it from a file ('-': stdin)."),
+        click.option("--no-wait", is_flag=True, help="Do not wait for the run's end."),
+        click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
+    ):
+        command = option(command)
+    return command
+
+
+@server.command("add")
+@click.argument("name")
+@click.option("--address", required=True, metavar="HOST", help="IP address or host name.")
+@click.option("--port", default=22, show_default=True, type=click.IntRange(1, 65535), help="Port of its SSH.")
+@click.option("--accept-host-key", metavar="FINGERPRINT", help="Accept the host key with this fingerprint, unasked.")
+@click.option("--local", is_flag=True, expose_value=False, help="Add it to inventory/ instead of a panel.")
+@_login_options
+@click.pass_context
+def add(ctx: click.Context, /, name: str, address: str, port: int, accept_host_key: str | None, no_wait: bool,
+        as_json: bool, **how: Any) -> None:
+    """Add a server, compare its host key, and make it ready where a login (--user) is given."""
+    if _is_local(ctx):
+        from cli.local import servers
+
+        ctx.exit(int(servers.add(name, address, port, accept_host_key, _login(how))))
+    login = _login(how)
+    panel = _panel(ctx).panel
+    row = panel.post("/servers", {"name": name, "address": address, "port": port})
+    if not accept(row["host_key"]["offered"], accept_host_key):
+        raise Stop(f"The host key of {name} was not accepted, so nothing can be done there yet.", Exit.REFUSED,
+                   next_step=f"webops server accept {name}")
+    row = panel.post(f"/servers/{part(name)}/host-key", {"fingerprint": accept_host_key or _best(row)})
+    if login:
+        ctx.exit(int(_ready(ctx, name, login, no_wait, as_json)))
+    if as_json:
+        tables.as_json(row)
+    else:
+        click.echo(f"Added {name}. Next: webops server ready {name} --user root --key-file FILE")
+
+
+def _best(row: dict[str, Any]) -> str:
+    return str(_preferred(row["host_key"]["offered"])["fingerprint"])
+
+
+def _preferred(offered: list[dict[str, str]]) -> dict[str, str]:
+    return next((one for one in offered if one["type"] == "ssh-ed25519"), offered[0])
+
+
+def accept(offered: list[dict[str, str]], fingerprint: str | None) -> bool:
+    """Whether the person takes the key for the right one. Stop: the given fingerprint is another one."""
+    if not offered:
+        raise Stop("The server offered no host key.", Exit.REFUSED, next_step="check address and port")
+    if fingerprint:
+        if fingerprint not in {one["fingerprint"] for one in offered}:
+            shown = ", ".join(f"{one['fingerprint']} ({one['type']})" for one in offered)
+            raise Stop(f"The server offers another host key than {fingerprint}: {shown}.", Exit.REFUSED,
+                       next_step="find out why before you go on; somebody may stand between")
+        return True
+    click.echo("The server shows these host keys. Compare one with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` "
+               "on the server itself:")
+    for one in offered:
+        click.echo(f"  {one['type']:<20} {one['fingerprint']}")
+    return click.confirm("Is it this server?", default=False)
+
+
+def _login(how: dict[str, Any]) -> dict[str, str] | None:
+    """The login for the first contact, as the API takes it; None where none was given."""
+    if not how["user"]:
+        if any(how.values()):
+            raise click.UsageError("A key or a password needs --user, too.")
+        return None
+    login = {"user": str(how["user"])}
+    if how["key_file"]:
+        login["private_key"] = Path(how["key_file"]).read_text()
+    if how["ask_password"] or how["password_file"]:
+        login["password"] = _secret(how["password_file"], f"Password of {how['user']}")
+    if how["ask_sudo_password"] or how["sudo_password_file"]:
+        login["sudo_password"] = _secret(how["sudo_password_file"], "Sudo password")
+    if len(login) == 1:
+        raise click.UsageError("Give --key-file, --ask-password or --password-file with --user.")
+    return login
+
+
+def _secret(file: str | None, words: str) -> str:
+    if file is None:
+        return asking.hidden(words)
+    return asking.from_stdin() if file == "-" else asking.from_file(file)
+
+
+def _ready(ctx: click.Context, name: str, login: dict[str, str] | None, no_wait: bool, as_json: bool) -> Exit:
+    from cli.follow import follow
+
+    panel = _panel(ctx).panel
+    body: dict[str, Any] = {"action": "main"} | ({"login": login} if login else {})
+    run = panel.post(f"/servers/{part(name)}/runs", body)["run"]
+    return follow(panel, run, wait=not no_wait, as_json=as_json)
+
+
+@server.command("accept")
+@click.argument("name")
+@click.argument("fingerprint", required=False)
+@click.pass_context
+def accept_key(ctx: click.Context, name: str, fingerprint: str | None) -> None:
+    """Accept the host key that NAME offers: after `add`, or when it has changed."""
+    panel = _panel(ctx).panel
+    row = panel.get(f"/servers/{part(name)}")
+    if not row["host_key"]["offered"]:
+        click.echo(f"{name} offers no new host key.")
+        return
+    if not accept(row["host_key"]["offered"], fingerprint):
+        raise Stop("Not accepted; nothing was changed.", Exit.REFUSED)
+    panel.post(f"/servers/{part(name)}/host-key", {"fingerprint": fingerprint or _best(row)})
+    click.echo(f"Accepted the host key of {name}.")
+
+
+@server.command("ready")
+@click.argument("name")
+@click.option("--local", is_flag=True, expose_value=False, help="Run the playbook from here, without a panel.")
+@_login_options
+@click.pass_context
+def ready(ctx: click.Context, /, name: str, no_wait: bool, as_json: bool, **how: Any) -> None:
+    """Make a server ready (again). Without a login WebOps uses its own account, which the first time made."""
+    if _is_local(ctx):
+        from cli.local import servers
+
+        ctx.exit(int(servers.ready(name, _login(how))))
+    ctx.exit(int(_ready(ctx, name, _login(how), no_wait, as_json)))
+
+
+@server.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def list_servers(ctx: click.Context, as_json: bool) -> None:
+    """All servers with what was seen of them."""
+    rows = _panel(ctx).everything("/servers", "servers")
+    if as_json:
+        tables.as_json(rows)
+        return
+    tables.table(("NAME", "ADDRESS", "READY", "STATE", "SEEN", ""),
+                 [(one["name"], f"{one['address']}:{one['port']}", "yes" if one["ready"] else "no",
+                   tables.state(one["observed"]), tables.ago(one["observed_at"]), one["observed_text"])
+                  for one in rows], "No server yet. Next: webops server add NAME --address HOST --user root …")
+
+
+@server.command("show")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def show(ctx: click.Context, name: str, as_json: bool) -> None:
+    """One server: host key, WebOps' own public key, facts."""
+    row = _panel(ctx).panel.get(f"/servers/{part(name)}")
+    if as_json:
+        tables.as_json(row)
+        return
+    keys = ", ".join(f"{one['fingerprint']} ({one['type']})" for one in row["host_key"]["accepted"])
+    tables.facts([("Name", row["name"]), ("Address", f"{row['address']}:{row['port']}"),
+                  ("State", tables.state(row["observed"])), ("", row["observed_text"]),
+                  ("Ready", row["ready_at"] or "no"), ("Host key", keys or "not accepted"),
+                  ("Public key", row["public_key"].strip()),
+                  *((f"Fact {key}", value) for key, value in sorted(row["facts"].items())), ("Page", row["url"])])
+
+
+@server.command("remove")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask whether you are sure.")
+@click.pass_context
+def remove(ctx: click.Context, name: str, yes: bool) -> None:
+    """Forget a server. On the machine itself nothing changes."""
+    if not yes:
+        click.confirm(f"Forget the server {name}? What runs there goes on running", abort=True)
+    _panel(ctx).panel.delete(f"/servers/{part(name)}")
+    click.echo(f"Forgot {name}.")

@@ -1,0 +1,27 @@
+"""/api/v1: the same doors as the pages, for programs. JSON in, JSON out, problem+json for every error.
+
+One module per noun. A view reads what was asked (`asked`), calls the layer below, and shows rows (`shapes`).
+"""
+
+from __future__ import annotations
+
+from flask import Blueprint
+from werkzeug.wrappers import Response
+
+from panel.web.api.asked import Unreadable
+from panel.web.errors import problem_json
+from panel.web.security import csrf
+
+api = Blueprint("api", __name__, url_prefix="/api/v1")
+# A token is sent by a program on purpose; a browser never adds it by itself, so there is nothing to forge.
+csrf.exempt(api)
+
+
+@api.errorhandler(Unreadable)
+def _unreadable(wrong: Unreadable) -> Response:
+    return problem_json(wrong.trouble)
+
+
+from panel.web.api import kinds, resources, runs, servers, tokens, users  # noqa: E402  they add their routes to `api`
+
+__all__ = ["api", "kinds", "resources", "runs", "servers", "tokens", "users"]

@@ -1,0 +1,126 @@
+"""/resources: what is wanted and what is there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from flask import Response as FlaskResponse
+from flask import jsonify
+from sqlalchemy import select
+from sqlalchemy.orm import selectinload
+from werkzeug.wrappers import Response
+
+from panel.link import client
+from panel.runs import resources
+from panel.store.models import Mode, Resource
+from panel.web.api import api, shapes
+from panel.web.api.asked import body, count, mapping, number, one_of, query, text, yes
+from panel.web.api.servers import find as find_server
+from panel.web.auth import current_actor, token
+from panel.web.database import database
+from panel.web.errors import Gone
+
+#: Seconds without a line after which an empty one is sent, so that a reader who went away is noticed.
+PULSE = 15
+
+
+def find(name: str) -> Resource:
+    """The resource of this name. Gone: there is none."""
+    found = database().scalar(select(Resource).where(Resource.name == name))
+    if found is None:
+        raise Gone(f"There is no resource '{name}'. `webops list` shows those there are.")
+    return found
+
+
+def _shown(row: Resource) -> dict[str, object]:
+    return shapes.resource(row, resources.secret_names(row))
+
+
+@api.get("/resources")
+@token
+def list_resources() -> Response:
+    """By name; `after` the name of the last one seen."""
+    asked = query("after", "limit", "kind", "server")
+    limit = count(asked, "limit", 100)
+    found = select(Resource).options(selectinload(Resource.parts), selectinload(Resource.parent))
+    found = found.order_by(Resource.name).limit(limit + 1).where(Resource.name > asked.get("after", ""))
+    if "kind" in asked:
+        found = found.where(Resource.kind == asked["kind"])
+    if "server" in asked:
+        found = found.where(Resource.server.has(name=asked["server"]))
+    rows = list(database().scalars(found))
+    return jsonify(resources=[_shown(one) for one in rows[:limit]],
+                   next=rows[limit - 1].name if len(rows) > limit else None)
+
+
+@api.get("/resources/<name>")
+@token
+def show_resource(name: str) -> Response:
+    query()
+    return jsonify(_shown(find(name)))
+
+
+@api.put("/resources/<name>")
+@token
+def apply_resource(name: str) -> tuple[Response, int]:
+    """All values that it shall have; secrets that are left out stay. The run that does it is queued."""
+    asked = body(("kind", "server"), ("values", "mode", "timeout"))
+    run = resources.ask(
+        database(), kind=text(asked, "kind", longest=64), name=name,
+        server=find_server(text(asked, "server", longest=64)), given=mapping(asked, "values"),
+        actor=current_actor().name, door=_door(), mode=_mode(asked), timeout=_timeout(asked))
+    return jsonify(run=shapes.run(run)), 202
+
+
+@api.post("/resources/<name>/runs")
+@token
+def run_action(name: str) -> tuple[Response, int]:
+    """Any action but apply, with its own values."""
+    asked = body(("action",), ("values", "mode", "timeout"))
+    run = resources.act(
+        database(), resource=find(name), action=text(asked, "action", longest=64), given=mapping(asked, "values"),
+        actor=current_actor().name, door=_door(), mode=_mode(asked), timeout=_timeout(asked))
+    return jsonify(run=shapes.run(run)), 202
+
+
+def _mode(asked: dict[str, object]) -> Mode:
+    return Mode(one_of(asked, "mode", ("apply", "check")))
+
+
+def _timeout(asked: dict[str, object]) -> int | None:
+    return number(asked, "timeout", 10, 7 * 24 * 3600)
+
+
+def _door() -> str:
+    """Which of our own doors it came through; a program says so in its User-Agent."""
+    from flask import request
+
+    return "cli" if (request.user_agent.string or "").startswith("webops/") else "api"
+
+
+@api.get("/resources/<name>/values")
+@token
+def show_values(name: str) -> Response:
+    """What a run by hand needs, by full parameter name; with secrets only when asked for."""
+    asked = query("secrets")
+    row = find(name)
+    return jsonify(name=row.name, kind=row.kind, server=row.server.name,
+                   values=resources.values_file(database(), row, yes(asked, "secrets")))
+
+
+@api.get("/resources/<name>/logs")
+@token
+def show_logs(name: str) -> Response:
+    """Its journal as text, line by line; `follow=1` goes on until the reader goes away."""
+    asked = query("lines", "follow")
+    lines = client.journal(find(name).id, lines=count(asked, "lines", 100, 1, 10000), follow=yes(asked, "follow"))
+    return FlaskResponse(_paced(lines), mimetype="text/plain", headers={"X-Accel-Buffering": "no"})
+
+
+def _paced(lines: Iterator[str]) -> Iterator[str]:
+    said = time.monotonic()
+    for line in lines:
+        if line or time.monotonic() - said > PULSE:
+            said = time.monotonic()
+            yield f"{line}\n"

@@ -1,0 +1,105 @@
+"""/servers: the machines, their host keys, and making them ready."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import jsonify
+from sqlalchemy import select
+from werkzeug.wrappers import Response
+
+from panel.catalog import Problem, Refused
+from panel.link import client
+from panel.runs import servers
+from panel.store.models import Server
+from panel.web.api import api, shapes
+from panel.web.api.asked import body, count, mapping, number, one_of, query, text
+from panel.web.auth import current_actor, token
+from panel.web.database import database
+from panel.web.errors import Gone
+
+
+def find(name: str) -> Server:
+    """The server of this name. Gone: there is none."""
+    found = database().scalar(select(Server).where(Server.name == name))
+    if found is None:
+        raise Gone(f"There is no server '{name}'. `webops server list` shows those there are.")
+    return found
+
+
+@api.get("/servers")
+@token
+def list_servers() -> Response:
+    """By name; `after` the name of the last one seen."""
+    asked = query("after", "limit")
+    limit = count(asked, "limit", 100)
+    rows = list(database().scalars(select(Server).where(Server.name > asked.get("after", ""))
+                                   .order_by(Server.name).limit(limit + 1)))
+    return jsonify(servers=[shapes.server(one) for one in rows[:limit]],
+                   next=rows[limit - 1].name if len(rows) > limit else None)
+
+
+@api.post("/servers")
+@token
+def add_server() -> tuple[Response, int]:
+    """Its host key is asked for and offered; nothing is done there before that was accepted."""
+    asked = body(("name", "address"), ("port",))
+    row = servers.add(database(), text(asked, "name", longest=64), text(asked, "address", longest=253),
+                      number(asked, "port", 1, 65535) or 22, current_actor().name)
+    return jsonify(shapes.server(row)), 201
+
+
+@api.get("/servers/<name>")
+@token
+def show_server(name: str) -> Response:
+    query()
+    return jsonify(shapes.server(find(name)))
+
+
+@api.delete("/servers/<name>")
+@token
+def remove_server(name: str) -> tuple[str, int]:
+    """WebOps forgets it; on the machine nothing changes."""
+    query()
+    servers.remove(database(), find(name), current_actor().name)
+    return "", 204
+
+
+@api.post("/servers/<name>/host-key")
+@token
+def accept_host_key(name: str) -> Response:
+    """The fingerprint that the person compared. Accepting it twice does no harm."""
+    row = find(name)
+    servers.accept(database(), row, text(body(("fingerprint",)), "fingerprint", longest=200), current_actor().name)
+    return jsonify(shapes.server(row))
+
+
+@api.post("/servers/<name>/runs")
+@token
+def run_on_server(name: str) -> tuple[Response, int]:
+    """Make it ready. `login`: for the first contact; used once, never stored beyond the run."""
+    asked = body((), ("action", "login", "mode", "timeout"))
+    one_of(asked, "action", ("main",))
+    run = servers.ready(database(), find(name), _login(asked), current_actor().name, "api")
+    return jsonify(run=shapes.run(run)), 202
+
+
+def _login(asked: dict[str, Any]) -> servers.Login | None:
+    if asked.get("login") is None:
+        return None
+    login = mapping(asked, "login")
+    unknown = set(login) - {"user", "password", "private_key", "sudo_password"}
+    if unknown:
+        raise Refused([Problem(f"login.{one}", "unknown_field", "A login has user, password or private_key, and "
+                               "sudo_password.") for one in sorted(unknown)])
+    return servers.Login(user=text(login, "user", longest=64), password=text(login, "password"),
+                         private_key=text(login, "private_key", longest=16384),
+                         sudo_password=text(login, "sudo_password"))
+
+
+@api.post("/servers/<name>/test")
+@token
+def test_server(name: str) -> Response:
+    """Whether it can be reached and used, check by check."""
+    query()
+    return jsonify(client.ask("test", server_id=find(name).id, timeout=30))

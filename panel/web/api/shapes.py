@@ -1,0 +1,102 @@
+"""Rows as JSON. Never a secret, never an id of the database but a run's number."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from panel.catalog import Kind, NoSuchKind, catalog
+from panel.settings import settings
+from panel.store.models import Event, Resource, Run, RunServer, Server, User
+
+
+def moment(value: datetime | None) -> str | None:
+    """RFC 3339 in UTC."""
+    if value is None:
+        return None
+    aware = value if value.tzinfo else value.replace(tzinfo=UTC)
+    return aware.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def user(row: User) -> dict[str, Any]:
+    return {"name": row.name, "is_admin": row.is_admin}
+
+
+def fingerprints(keys: str) -> list[dict[str, str]]:
+    """Lines of known_hosts ("ssh-ed25519 AAAA…") as what `ssh-keygen -l` shows."""
+    found = []
+    for line in keys.splitlines():
+        parts = line.split()
+        if len(parts) >= 2:
+            digest = hashlib.sha256(base64.b64decode(parts[-1])).digest()
+            found.append({"type": parts[-2], "fingerprint": "SHA256:" + base64.b64encode(digest).decode().rstrip("=")})
+    return found
+
+
+def server(row: Server) -> dict[str, Any]:
+    return {
+        "name": row.name, "address": row.address, "port": row.port,
+        "host_key": {"accepted": fingerprints(row.host_key), "offered": fingerprints(row.offered_host_key)},
+        "public_key": row.public_key, "ready": row.ready_at is not None, "ready_at": moment(row.ready_at),
+        "facts": row.facts, "observed": row.observed, "observed_text": row.observed_text,
+        "observed_at": moment(row.observed_at), "created_at": moment(row.created_at),
+        "url": f"{settings().base_url}/servers/{row.name}",
+    }
+
+
+def _kind(name: str) -> Kind | None:
+    """None: the role went away after it was used."""
+    try:
+        return catalog().kind(name)
+    except NoSuchKind:
+        return None
+
+
+def resource(row: Resource, secrets: Mapping[str, Any]) -> dict[str, Any]:
+    """`secrets`: which are stored, by parameter: true, or the names in a {name, value} list."""
+    kind = _kind(row.kind)
+    return {
+        "name": row.name, "kind": row.kind, "kind_label": kind.label if kind else row.kind,
+        "server": row.server.name, "address": row.server.address,
+        "parent": row.parent.name if row.parent else None, "parts": sorted(one.name for one in row.parts),
+        "title": row.values.get(kind.title) if kind else None, "link": kind.url(row.values) if kind else None,
+        "values": row.values, "secrets": dict(secrets),
+        "actions": [name for name in kind.actions if name != "main"] if kind else [],
+        "applied_at": moment(row.applied_at), "observed": row.observed, "observed_text": row.observed_text,
+        "observed_at": moment(row.observed_at), "observed_data": row.observed_data,
+        "created_at": moment(row.created_at), "url": f"{settings().base_url}/resources/{row.name}",
+    }
+
+
+def run(row: Run) -> dict[str, Any]:
+    kind = _kind(row.kind)
+    action = kind.actions.get(row.action) if kind else None
+    return {
+        "id": row.id, "kind": row.kind, "resource": row.resource_name, "action": row.action,
+        "action_label": action.label if action else row.action, "mode": row.mode, "state": row.state,
+        "actor": row.actor, "door": row.door, "servers": [_part(one) for one in row.servers],
+        "created_at": moment(row.created_at), "started_at": moment(row.started_at), "ended_at": moment(row.ended_at),
+        "seconds": _seconds(row), "error": row.error, "next": row.next_step, "journal": row.journal,
+        "waits_for": row.waits_for, "timeout": row.timeout, "last_event": row.last_event,
+        "cancel_asked_by": row.cancel_asked_by, "roles_version": row.roles_version,
+        "url": f"{settings().base_url}/runs/{row.id}",
+    }
+
+
+def _seconds(row: Run) -> float | None:
+    if row.started_at is None or row.ended_at is None:
+        return None
+    return round((row.ended_at - row.started_at).total_seconds(), 3)
+
+
+def _part(row: RunServer) -> dict[str, Any]:
+    return {"server": row.server_name, "host": row.host, "state": row.state, "ok": row.ok, "changed": row.changed,
+            "failed": row.failed, "skipped": row.skipped}
+
+
+def event(row: Event) -> dict[str, Any]:
+    return {"number": row.number, "type": row.type, "at": moment(row.at), "step": row.step, "host": row.host,
+            "name": row.name, "role": row.role, "seconds": row.seconds, "data": row.data}
