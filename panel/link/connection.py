@@ -49,7 +49,9 @@ class Connection:
         self.reason: ssh.Reason | None = None
         self._place, self._agent, self._ledger, self._gate = place, agent, ledger, gate
         self._host_key_changed = host_key_changed
+        #: Set when somebody rings (then `_rung`), and when the session ends.
         self._bell = asyncio.Event()
+        self._rung = False
         self._waiting: list[asyncio.Future[tuple[str, str]]] = []
         self._fast_until = 0.0
         self._since: datetime | None = None
@@ -73,17 +75,20 @@ class Connection:
     def ring(self) -> None:
         """Look now, and more often for a while: something was changed there."""
         self._fast_until = time.monotonic() + CHANGED_FOR
+        self._rung = True
         self._bell.set()
 
     async def looked(self) -> tuple[str, str]:
         """Look now; state and text of the server after that was written down. NoConnection: it cannot be reached."""
         waiting: asyncio.Future[tuple[str, str]] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiting)
+        self._rung = True
         self._bell.set()
         return await waiting
 
     async def _connect(self) -> None:
         async with self._gate:
+            self._hush()
             log.debug("Connecting to %s", self.target.name)
             try:
                 await self._agent.hold(seal.unseal(f"server:{self.target.name}:private_key", self.target.private_key))
@@ -94,7 +99,7 @@ class Connection:
 
     async def _look(self) -> None:
         assert self.session
-        self._bell.clear()
+        self._hush()
         asked, self._waiting = self._waiting, []
         try:
             seen = await self.session.look()
@@ -141,8 +146,13 @@ class Connection:
         longest = _HOPELESS if self.reason and self.reason.code in ("host_key", "login", "key") else _LONGEST
         seconds = min(longest, _FIRST * 2 ** min(self._attempts, 10))
         # Jitter: two hundred servers behind one router must not all come at the same moment.
-        self._bell.clear()
+        if not self._rung:
+            self._hush()
         await self._wait(seconds * random.uniform(0.5, 1.0))  # noqa: S311  not a secret
+
+    def _hush(self) -> None:
+        self._rung = False
+        self._bell.clear()
 
     async def _wait(self, seconds: float) -> None:
         """Until then, or until somebody rings, or until the connection is over."""

@@ -1,0 +1,140 @@
+"""The rows: which servers there are, what was seen on them. Plain functions, one transaction each.
+
+Only what a person would notice is written at once; that nothing changed is written once a minute.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from panel.link import verdict, wording
+from panel.link.plain import plain, tidy
+from panel.link.ssh import Reason, Target
+from panel.store import db
+from panel.store.models import Observed, Resource, Server
+
+#: The age at which an unchanged observation is written again, so that "seen 40 s ago" stays true.
+_FRESH = timedelta(seconds=60)
+
+
+class Noted(NamedTuple):
+    """What was written: the server's state and sentence, and which resources changed."""
+
+    state: Observed
+    text: str
+    changed: bool
+    resources: list[int]
+
+
+def roster() -> list[Target]:
+    """Every server that the link should be connected to: host key accepted, made ready."""
+    with db.session() as session:
+        rows = session.scalars(select(Server).where(Server.host_key != "", Server.ready_at.is_not(None)))
+        return [_target(row) for row in rows]
+
+
+def server(server_id: int) -> Target | None:
+    """One server, ready or not."""
+    with db.session() as session:
+        row = session.get(Server, server_id)
+        return _target(row) if row else None
+
+
+def _target(row: Server) -> Target:
+    return Target(row.id, row.name, row.address, row.port, row.host_key, row.public_key, bytes(row.private_key))
+
+
+def place_of(resource_id: int) -> tuple[str, int] | None:
+    """Name and server of a resource."""
+    with db.session() as session:
+        found = session.execute(select(Resource.name, Resource.server_id).where(Resource.id == resource_id)).first()
+        return (found[0], found[1]) if found else None
+
+
+def saw(target: Target, seen: dict[str, Any]) -> Noted:
+    """Write down what a look at a server showed."""
+    figures = tidy(seen.get("figures") if isinstance(seen.get("figures"), dict) else {})
+    overall = verdict.Verdict(Observed.OK, wording.reached(figures), {"figures": figures})
+    with db.session() as session:
+        rows = session.scalars(select(Resource).where(Resource.server_id == target.server_id)).all()
+        verdicts = [(row, verdict.resource(row.name, row.kind, target.name, row.applied_at is not None, seen))
+                    for row in rows]
+        return _note(session, target, overall, verdicts)
+
+
+def lost(target: Target, reason: Reason, since: datetime) -> Noted:
+    """Write down that a server cannot be reached: what runs on it is unknown then, not fine and not broken."""
+    with db.session() as session:
+        row = session.get(Server, target.server_id)
+        since = _since(row, since)
+        data = {**(row.observed_data if row else {}), "since": since.isoformat(), "reason": reason.code}
+        overall = verdict.Verdict(Observed.FAILED, plain(wording.unreachable(reason, since), 1000), data)
+        unseen = plain(wording.unseen(target.name, reason, since), 1000)
+        resources = session.scalars(select(Resource).where(Resource.server_id == target.server_id)).all()
+        verdicts = [(one, verdict.Verdict(Observed.UNKNOWN, unseen, {
+            **one.observed_data, "since": since.isoformat(), "reason": reason.code})) for one in resources]
+        return _note(session, target, overall, verdicts)
+
+
+def offer(target: Target, keys: list[str]) -> bool:
+    """Keep the host key that a server shows now, for a person to compare. False: it is the one kept already."""
+    offered = "\n".join(keys)
+    with db.session() as session:
+        row = session.get(Server, target.server_id)
+        if row is None or row.offered_host_key == offered:
+            return False
+        session.execute(update(Server).where(Server.id == row.id).values(offered_host_key=offered))
+        session.commit()
+        return True
+
+
+def _since(row: Server | None, since: datetime) -> datetime:
+    """A link that was started anew does not know since when; the row does."""
+    told = row.observed_data.get("since") if row and row.observed is Observed.FAILED else None
+    try:
+        return min(since, datetime.fromisoformat(told)) if told else since
+    except (ValueError, TypeError):
+        return since
+
+
+def _note(session: Session, target: Target, overall: verdict.Verdict,
+          verdicts: list[tuple[Resource, verdict.Verdict]]) -> Noted:
+    now = datetime.now(UTC)
+    row = session.get(Server, target.server_id)
+    changed = row is not None and not _same_server(row, overall)
+    if row and (changed or _is_old(row.observed_at, now)):
+        session.execute(update(Server).where(Server.id == row.id).values(_columns(overall, now)))
+    different = []
+    for resource, found in verdicts:
+        differs = not found.same_as(resource.observed, resource.observed_text)
+        if differs:
+            different.append(resource.id)
+        if differs or _is_old(resource.observed_at, now):
+            session.execute(update(Resource).where(Resource.id == resource.id).values(_columns(found, now)))
+    session.commit()
+    return Noted(overall.state, overall.text, changed, different)
+
+
+def _columns(found: verdict.Verdict, now: datetime) -> dict[str, Any]:
+    return {"observed": found.state, "observed_text": found.text, "observed_data": found.data, "observed_at": now}
+
+
+def _is_old(at: datetime | None, now: datetime) -> bool:
+    return at is None or now - at >= _FRESH or at > now
+
+
+def _same_server(row: Server, overall: verdict.Verdict) -> bool:
+    # Its figures always move; that they do is not news.
+    if row.observed is not overall.state:
+        return False
+    if overall.state is Observed.OK:
+        return bool(_reboot(row.observed_data) == _reboot(overall.data))
+    return bool(row.observed_text == overall.text)
+
+
+def _reboot(data: dict[str, Any]) -> Any:
+    return (data.get("figures") or {}).get("reboot")

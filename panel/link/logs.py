@@ -1,0 +1,146 @@
+"""Journals on their way from a server to a reader in another process, through a list in Redis.
+
+What the reader has not taken yet is bounded: when it is slow, we stop asking for more, our program on the server
+stops reading, and journalctl waits. When the reader's key is gone, so is the reader.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from panel.link import ssh, wire
+from panel.link.client import LinkError
+from panel.link.plain import plain
+from panel.link.session import Lines, Session
+
+_PULSE = 5.0
+_FULL_PAUSE = 0.2
+#: Seconds for the server to say that there is something to read.
+_FIRST_WORD = 15.0
+_BACK = re.compile(r"-?(\d{1,6})\s*(s|m|min|h|d)(?: ago)?")
+_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+
+
+class Log:
+    """One journal for one reader. `begin()`, then `run()` until it ends."""
+
+    def __init__(self, redis: Redis, session: Session, stream: str, name: str, wanted: dict[str, Any]) -> None:
+        self._redis = redis
+        self._stream = stream
+        self._session = session
+        self._lines: Lines = session.journal(name, **wanted)
+
+    async def begin(self) -> None:
+        """LinkError: there is nothing to read, and why."""
+        await self._redis.set(wire.writer_key(self._stream), 1, ex=wire.WRITER_SECONDS)
+        try:
+            async with asyncio.timeout(_FIRST_WORD):
+                first = await self._lines.next()
+        except TimeoutError:
+            self._close()
+            raise LinkError("The server did not begin to send this log. Try again.", "timeout") from None
+        if first is None:
+            raise LinkError(plain(self._lines.error or "There is no log to show.", 500), "no_log")
+
+    async def run(self) -> None:
+        error = ""
+        try:
+            await self._pass_on()
+            error = self._lines.error
+        except (RedisError, ssh.NoConnection) as wrong:
+            error = str(wrong)
+        finally:
+            self._close()
+        await self._end(error)
+
+    async def _pass_on(self) -> None:
+        renewed = 0.0
+        waiting = asyncio.ensure_future(self._lines.next())
+        try:
+            while True:
+                if time.monotonic() - renewed > _PULSE:
+                    renewed = time.monotonic()
+                    if not await self._has_reader():
+                        return
+                done, _ = await asyncio.wait([waiting], timeout=_PULSE)
+                if not done:
+                    continue
+                lines = waiting.result()
+                if lines is None:
+                    return
+                await self._push(lines)
+                waiting = asyncio.ensure_future(self._lines.next())
+        finally:
+            waiting.cancel()
+
+    async def _push(self, lines: list[Any]) -> None:
+        if lines:
+            length = await _of(self._redis.rpush(wire.lines_key(self._stream), *map(_packed, lines)))
+            await _of(self._redis.expire(wire.lines_key(self._stream), 2 * wire.READER_SECONDS))
+            while length > wire.WAITING_LINES and await self._has_reader():
+                await asyncio.sleep(_FULL_PAUSE)
+                length = await _of(self._redis.llen(wire.lines_key(self._stream)))
+            self._lines.took(len(lines))
+
+    async def _has_reader(self) -> bool:
+        await self._redis.set(wire.writer_key(self._stream), 1, ex=wire.WRITER_SECONDS)
+        return bool(await self._redis.exists(wire.reader_key(self._stream)))
+
+    def _close(self) -> None:
+        try:
+            self._lines.close()
+        except ssh.NoConnection:
+            return
+
+    async def _end(self, error: str) -> None:
+        try:
+            await _of(self._redis.rpush(wire.lines_key(self._stream),
+                                        json.dumps({"end": True, "error": plain(error, 500)})))
+            await self._redis.expire(wire.lines_key(self._stream), wire.READER_SECONDS)
+        except RedisError:
+            return  # its reader notices that we are silent
+
+
+async def _of(answer: Any) -> Any:
+    """redis-py types its commands as "awaitable or not"; ours are awaitable."""
+    return await answer
+
+
+def _packed(line: Any) -> str:
+    at, unit, text, priority = line if isinstance(line, list) and len(line) == 4 else ("", "", "", 6)
+    grave = priority if isinstance(priority, int) and 0 <= priority <= 7 else 6
+    return json.dumps([plain(at, 40), plain(unit, 200), plain(text, wire.LINE_CHARACTERS), grave])
+
+
+def wanted(lines: Any, since: Any, follow: Any, grep: Any) -> dict[str, Any]:
+    """The request as the server gets it. LinkError: a value that cannot be."""
+    if isinstance(lines, bool) or not isinstance(lines, int) or not 0 <= lines <= wire.MOST_LINES:
+        raise LinkError(f"Ask for 0 to {wire.MOST_LINES} lines.", "invalid_lines")
+    if not isinstance(grep, str) or len(grep) > 200:
+        raise LinkError("A search text may have up to 200 characters.", "invalid_grep")
+    return {"lines": lines, "since": _since(since), "follow": follow is True, "grep": grep}
+
+
+def _since(since: Any) -> str:
+    """As journalctl understands it in any time zone."""
+    text = str(since or "").strip()
+    if not text:
+        return ""
+    back = _BACK.fullmatch(text)
+    if back:
+        # Relative stays relative: the server's clock may differ from ours.
+        return f"-{int(back[1]) * _SECONDS[back[2]]}s"
+    try:
+        at = datetime.fromisoformat(text)
+        return f"@{int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())}"
+    except (ValueError, OverflowError):
+        raise LinkError("Write a time such as '2026-11-02 14:00' (UTC), or how far back: 30m, 2h, 1d.",
+                        "invalid_since") from None

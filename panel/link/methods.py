@@ -1,0 +1,119 @@
+"""What other processes may ask for, and how each answer is found. Parameters come from outside: all are checked."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from redis.asyncio import Redis
+
+from panel.link import ledger, logs, ssh
+from panel.link.agent import Agent
+from panel.link.check import check
+from panel.link.client import LinkError
+from panel.link.connection import Connection, NotWritten
+from panel.link.desk import Method
+from panel.link.plain import plain
+from panel.link.scan import scan
+
+T = TypeVar("T")
+
+#: Journals that are passed on at the same time, over all servers.
+_MOST_LOGS = 200
+
+
+class Process(Protocol):
+    """What the methods need of the link."""
+
+    place: Path
+    agent: Agent
+
+    async def connection(self, server_id: int) -> Connection: ...
+
+    async def in_database(self, what: Any, *given: Any) -> Any: ...
+
+
+class Methods:
+    def __init__(self, link: Process, redis: Redis) -> None:
+        self._link = link
+        self._redis = redis
+        self._logs: set[asyncio.Task[None]] = set()
+
+    def by_name(self) -> dict[str, Method]:
+        return {"scan": self.scan, "test": self.test, "observe": self.observe, "journal": self.journal}
+
+    async def scan(self, params: dict[str, Any]) -> dict[str, Any]:
+        return await scan(params.get("address"), params.get("port"))
+
+    async def test(self, params: dict[str, Any]) -> dict[str, Any]:
+        target: ssh.Target | None = await self._stored(ledger.server, _id(params, "server_id"))
+        if target is None:
+            raise LinkError("There is no such server.", "unknown_server")
+        if not target.host_key:
+            raise LinkError(f"Accept the host key of {target.name} first: nothing is sent to a server before.",
+                            "no_host_key")
+        return await check(target, self._link.place, self._link.agent)
+
+    async def observe(self, params: dict[str, Any]) -> dict[str, Any]:
+        connection = await self._connection(_id(params, "server_id"))
+        try:
+            state, text = await connection.looked()
+        except ssh.NoConnection as wrong:
+            raise _unreachable(connection, wrong.reason) from wrong
+        except NotWritten as wrong:
+            raise LinkError(str(wrong), "database") from wrong
+        return {"observed": state, "text": text}
+
+    async def journal(self, params: dict[str, Any]) -> dict[str, Any]:
+        stream = str(params.get("stream"))
+        if not re.fullmatch(r"[0-9a-f]{32}", stream) or len(self._logs) >= _MOST_LOGS:
+            raise LinkError("Too many logs are open. Close one, and try again.", "too_many_logs")
+        wanted = logs.wanted(params.get("lines", 100), params.get("since"), params.get("follow"),
+                             params.get("grep", ""))
+        log = await self._open(stream, _id(params, "resource_id"), wanted)
+        await log.begin()
+        task = asyncio.create_task(log.run())
+        self._logs.add(task)
+        task.add_done_callback(self._logs.discard)
+        return {"stream": stream}
+
+    async def _open(self, stream: str, resource_id: int, wanted: dict[str, Any]) -> logs.Log:
+        found: tuple[str, int] | None = await self._stored(ledger.place_of, resource_id)
+        if found is None:
+            raise LinkError("There is no such resource.", "unknown_resource")
+        name, server_id = found
+        connection = await self._connection(server_id)
+        try:
+            if connection.session is None:
+                await connection.looked()
+            if connection.session is None:
+                raise LinkError(f"The connection to {connection.target.name} just ended. Try again.", "closed")
+            return logs.Log(self._redis, connection.session, stream, name, wanted)
+        except ssh.NoConnection as wrong:
+            raise _unreachable(connection, wrong.reason) from wrong
+
+    async def _connection(self, server_id: int) -> Connection:
+        return await self._stored_error(self._link.connection(server_id))
+
+    async def _stored(self, what: Any, *given: Any) -> Any:
+        return await self._stored_error(self._link.in_database(what, *given))
+
+    async def _stored_error(self, asked: Any) -> Any:
+        try:
+            return await asked
+        except NotWritten as wrong:
+            raise LinkError(str(wrong), "database") from wrong
+
+
+def _unreachable(connection: Connection, reason: ssh.Reason) -> LinkError:
+    return LinkError(plain(f"{connection.target.name} cannot be reached: {reason.cause}. {reason.advice}", 1000),
+                     reason.code)
+
+
+def _id(params: dict[str, Any], name: str) -> int:
+    value = params.get(name)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2 ** 62:
+        raise LinkError(f"'{name}' must be the id of a row.", "invalid_id")
+    return value
