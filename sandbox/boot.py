@@ -127,7 +127,7 @@ def clear(place: Place, name: str) -> None:
                 process.send(pid, signal.SIGKILL)
             time.sleep(0.02)
         for path, _, _ in os.walk(group, topdown=False):
-            os.rmdir(path)
+            Path(path).rmdir()
 
 
 def members(group: Path) -> list[int]:

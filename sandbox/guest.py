@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from sandbox import boot
 from sandbox.errors import SandboxError
@@ -53,3 +54,26 @@ def wait_booted(place: Place, name: str, patience: float = 90) -> str:
         time.sleep(0.05)
     raise SandboxError(f"{name} is still {said or 'silent'} after {patience:.0f} s: `systemctl list-jobs` on it "
                        "shows what it waits for.")
+
+
+def write(place: Place, name: str, path: str, text: str, mode: str = "644") -> None:
+    """Write a file of root in the running server, whole or not at all."""
+    script = 'set -e; mkdir -p "$(dirname "$1")"; cat > "$1.new"; chmod "$2" "$1.new"; mv "$1.new" "$1"'
+    run(place, name, ["sh", "-c", script, "sh", path, mode], text=text)
+
+
+def trust(place: Place, name: str, *certificates: Path) -> None:
+    """Let the running server trust these certificates (PEM), as its administrator would."""
+    for path in certificates:
+        target = f"/usr/local/share/ca-certificates/sandbox-{path.parent.name}-{path.stem}.crt"
+        write(place, name, target, path.read_text())
+    run(place, name, ["update-ca-certificates"])
+
+
+def add_hosts(place: Place, name: str, addresses: Mapping[str, str]) -> None:
+    """Let names resolve to addresses inside the running server: {"shop.example.org": "10.77.0.10"}."""
+    kept = [line for line in run(place, name, ["cat", "/etc/hosts"]).stdout.splitlines()
+            if not set(line.split()[1:]) & set(addresses)]
+    new = [f"{address} {host}" for host, address in addresses.items()]
+    # Not replaced but rewritten: a service that has the file bound into its own view keeps seeing it.
+    run(place, name, ["sh", "-c", "cat > /etc/hosts"], text="\n".join([*kept, *new]) + "\n")

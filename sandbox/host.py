@@ -56,14 +56,20 @@ def why_not() -> str | None:
         return f"Sandbox servers need Linux, and this is {platform.system()}; {INSTEAD}"
     if os.geteuid() != 0:
         return f"Sandbox servers need root (try again with sudo); {INSTEAD}"
-    if "overlay" not in Path("/proc/filesystems").read_text() and not Path("/sys/module/overlay").exists():
-        if subprocess.run(["modprobe", "overlay"], capture_output=True, check=False).returncode:
-            return f"Sandbox servers need overlayfs, and this kernel has none; {INSTEAD}"
+    if not has_overlay():
+        return f"Sandbox servers need overlayfs, and this kernel has none; {INSTEAD}"
     if lacking := missing():
         packages = " ".join(need.package for need in lacking)
         return (f"Sandbox servers need packages that are not installed "
                 f"(`apt-get install --no-install-recommends {packages}`); {INSTEAD}")
     return None
+
+
+def has_overlay() -> bool:
+    if "overlay" in Path("/proc/filesystems").read_text():
+        return True
+    path = shutil.which("modprobe", path="/usr/sbin:/sbin")
+    return path is not None and subprocess.run([path, "overlay"], capture_output=True, check=False).returncode == 0
 
 
 def must_boot() -> None:

@@ -73,7 +73,7 @@ class Disk:
         target.chmod(mode)
 
     def make_parent(self, path: Path) -> None:
-        if path == Path(".") or (self.upper / path).is_dir():
+        if path == Path() or (self.upper / path).is_dir():
             return
         self.make_parent(path.parent)
         (self.upper / path).mkdir()
@@ -84,12 +84,12 @@ class Disk:
             shutil.chown(self.upper / path, below.stat().st_uid, below.stat().st_gid)
 
 
-def write_identity(place: Place, disk: Disk, name: str, address: str, password: str) -> None:
-    """Give the server its names, keys and passwords."""
+def write_identity(place: Place, disk: Disk, name: str, address: str, password: str, services: str) -> None:
+    """Give the server its names, keys and passwords; `services` is a line for its hosts file."""
     directory = place.server_dir(name)
     key = host_key(directory, name)
     disk.write("etc/hostname", f"{name}\n")
-    disk.write("etc/hosts", f"127.0.0.1 localhost\n{address} {name}\n::1 localhost ip6-localhost ip6-loopback\n")
+    disk.write("etc/hosts", f"127.0.0.1 localhost\n::1 localhost ip6-localhost\n{address} {name}\n{services}\n")
     disk.write("etc/machine-id", secrets.token_hex(16) + "\n", 0o444)
     disk.write("etc/ssh/ssh_host_ed25519_key", key.read_text(), 0o600)
     disk.write("etc/ssh/ssh_host_ed25519_key.pub", key.with_suffix(".pub").read_text())

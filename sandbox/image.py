@@ -7,8 +7,10 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from sandbox import host
 from sandbox.errors import SandboxError
@@ -55,7 +57,7 @@ def find(place: Place, release: str) -> Image | None:
     return image
 
 
-def ensure(place: Place, release: str, say: object = None) -> Image:
+def ensure(place: Place, release: str, say: Callable[[str], None] = lambda line: None) -> Image:
     """The image of this release, built now if need be (about two minutes; whoever comes second waits).
 
     Raises SandboxError for an unknown release or with the end of the log of a build that failed.
@@ -68,8 +70,7 @@ def ensure(place: Place, release: str, say: object = None) -> Image:
     with locked(place.images() / f"{release}.lock"):
         if image := find(place, release):
             return image
-        if callable(say):
-            say(f"Building the {release} base image once (about two minutes) …")
+        say(f"Building the {release} base image once (about two minutes) …")
         return build(place, release)
 
 
@@ -92,7 +93,7 @@ def build(place: Place, release: str) -> Image:
     return Image(release, stamp(release), target / "root")
 
 
-def debootstrap(release: str, root: Path, debs: Path, log: object) -> None:
+def debootstrap(release: str, root: Path, debs: Path, log: IO[str]) -> None:
     debs.mkdir(parents=True, exist_ok=True)
     # A mount namespace of its own: what debootstrap mounts is gone with it, also after a crash.
     logged(["unshare", "--mount", "debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}",
@@ -134,7 +135,7 @@ rm -rf /var/log/journal/* /tmp/* /var/tmp/*
 """
 
 
-def finish(root: Path, log: object) -> None:
+def finish(root: Path, log: IO[str]) -> None:
     """Bring the image up to date and empty what each server must have of its own."""
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive", "LANG": "C.UTF-8",
                    **host.proxies()}
@@ -142,7 +143,7 @@ def finish(root: Path, log: object) -> None:
             "sh", "-c", FINISH], log, "finish the image", environment)
 
 
-def logged(argv: list[str], log: object, purpose: str, env: dict[str, str] | None = None) -> None:
+def logged(argv: list[str], log: IO[str], purpose: str, env: dict[str, str] | None = None) -> None:
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=env, check=False)
     if done.returncode:
         path = Path(log.name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import os
 import re
 import shlex
 from dataclasses import asdict, dataclass
@@ -120,9 +119,8 @@ def remove(place: Place) -> None:
     """Take the sandbox's network away: namespaces, bridge, rules; and forwarding, if no other sandbox is left."""
     with locked(place.cache / MACHINE_LOCK):
         network = read(place)
-        for link in os.listdir("/sys/class/net"):
-            if link.startswith(f"wv{place.tag}"):
-                call(["ip", "link", "delete", link])
+        for link in Path("/sys/class/net").glob(f"wv{place.tag}*"):
+            call(["ip", "link", "delete", link.name])
         for name in namespaces(place):
             call(["ip", "netns", "delete", name])
         drop_rules(place)

@@ -8,30 +8,30 @@ are kept for ten minutes, and served when old rather than not at all.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import re
 import socket
 import ssl
 import tempfile
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
-from http.client import HTTPException, HTTPMessage
+from email.message import Message
+from http.client import HTTPException, HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedIOBase
 from pathlib import Path
 from typing import IO
 
 from sandbox import host
 from sandbox.errors import SandboxError
+from sandbox.shelf import Shelf
 
 PORT = 3142
 ROLE = "packages"
 PAGE_AGE = 600
-UNUSED_DAYS = 60
 PASSED_ON = ("Content-Type", "Last-Modified", "ETag", "Cache-Control")
 PYPI = "https://pypi.org/simple/"
 
@@ -74,45 +74,6 @@ def localise(page: bytes, kind: str, base: str) -> bytes:
         urllib.parse.urljoin(base, found[1].decode())).encode() + b'"', page)
 
 
-class Shelf:
-    """The cache's files on disk, each beside its headers; several sandboxes share one shelf."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        directory.mkdir(parents=True, exist_ok=True)
-
-    def place(self, key: str) -> Path:
-        return self.directory / hashlib.sha256(key.encode()).hexdigest()
-
-    def find(self, key: str, max_age: float | None = None) -> Path | None:
-        path = self.place(key)
-        try:
-            if max_age is not None and time.time() - path.stat().st_mtime > max_age:
-                return None
-            os.utime(path, (time.time(), path.stat().st_mtime))
-            return path
-        except FileNotFoundError:
-            return None
-
-    def headers(self, path: Path) -> dict[str, str]:
-        return dict(json.loads(path.with_suffix(".json").read_text()))
-
-    def keep(self, key: str, half: Path, headers: dict[str, str]) -> Path:
-        """Put a complete file on the shelf; whoever is reading an older one goes on reading that."""
-        path = self.place(key)
-        record = half.with_name(half.name + ".record")
-        record.write_text(json.dumps(headers))
-        record.rename(path.with_suffix(".json"))
-        half.rename(path)
-        return path
-
-    def clear_unused(self) -> None:
-        for path in self.directory.iterdir():
-            if time.time() - path.stat().st_atime > UNUSED_DAYS * 86400 and path.suffix != ".json":
-                path.unlink(missing_ok=True)
-                path.with_suffix(".json").unlink(missing_ok=True)
-
-
 class Handler(BaseHTTPRequestHandler):
     """One request of a server: from the shelf, else from where it lies."""
 
@@ -134,9 +95,12 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(404, "This cache serves apt as a proxy, and Python projects under /simple/")
 
     def give(self, url: str) -> None:
-        path = self.shelf.find(url) if never_changes(url) else None
-        if path:
-            return self.send_file(path)
+        if never_changes(url) and (path := self.shelf.find(url)):
+            self.send_file(path)
+        else:
+            self.fetch(url)
+
+    def fetch(self, url: str) -> None:
         asked = {name: self.headers[name] for name in ("If-Modified-Since", "Range", "If-Range", "Accept")
                  if name in self.headers}
         try:
@@ -147,7 +111,7 @@ class Handler(BaseHTTPRequestHandler):
         except (OSError, HTTPException) as error:
             self.fail(url, error)
 
-    def pass_on(self, url: str, answer: IO[bytes]) -> None:
+    def pass_on(self, url: str, answer: HTTPResponse) -> None:
         """Send what arrives while it arrives, and keep it if it came whole and never changes."""
         headers = kept(answer.headers)
         length = answer.headers["Content-Length"]
@@ -177,16 +141,15 @@ class Handler(BaseHTTPRequestHandler):
     def give_page(self, url: str) -> None:
         accept = self.headers.get("Accept", "text/html")
         key = f"{url} {accept}"
-        path = self.shelf.find(key, PAGE_AGE)
         try:
-            path = path or self.fetch_page(url, accept, key)
+            self.send_file(self.shelf.find(key, PAGE_AGE) or self.fetch_page(url, accept, key))
         except urllib.error.HTTPError as refusal:
-            return self.answer(refusal.code, {}, b"")
+            self.answer(refusal.code, {}, b"")
         except (OSError, HTTPException, ValueError) as error:
-            path = self.shelf.find(key)
-            if not path:
-                return self.fail(url, error)
-        self.send_file(path)
+            if old := self.shelf.find(key):
+                self.send_file(old)
+            else:
+                self.fail(url, error)
 
     def fetch_page(self, url: str, accept: str, key: str) -> Path:
         with open_url(url, {"Accept": accept}) as answer:
@@ -227,7 +190,7 @@ class Handler(BaseHTTPRequestHandler):
         """Only failures are worth a line."""
 
 
-def kept(headers: HTTPMessage) -> dict[str, str]:
+def kept(headers: Message) -> dict[str, str]:
     return {name: headers[name] for name in PASSED_ON if headers[name]}
 
 
@@ -242,15 +205,18 @@ def wanted_range(header: str | None, size: int) -> tuple[int, int] | None:
     return (first, last) if first <= last else None
 
 
-def send(source: IO[bytes], target: IO[bytes], length: int) -> None:
+def send(source: IO[bytes], target: BufferedIOBase, length: int) -> None:
     while length > 0 and (block := source.read(min(length, 1 << 18))):
         target.write(block)
         length -= len(block)
 
 
-def open_url(url: str, headers: dict[str, str], method: str = "GET") -> IO[bytes]:
+def open_url(url: str, headers: dict[str, str], method: str = "GET") -> HTTPResponse:
+    """Ask another site; callers give http and https addresses only. Raises OSError, HTTPError, HTTPException."""
     trust = ssl.create_default_context(cafile=str(host.BUNDLE) if host.BUNDLE.exists() else None)
-    return urllib.request.urlopen(urllib.request.Request(url, headers=headers, method=method), timeout=60, context=trust)
+    asked = urllib.request.Request(url, headers=headers, method=method)  # noqa: S310
+    answer: HTTPResponse = urllib.request.urlopen(asked, timeout=60, context=trust)  # noqa: S310
+    return answer
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from sandbox.errors import SandboxError
@@ -31,7 +32,7 @@ def start(place: Place, role: str, argv: Sequence[str], log: Path, env: Mapping[
 def marked(place: Place, role: str | None = None) -> list[int]:
     """Living processes of this sandbox, of one role or of all, oldest first."""
     wanted = f"{MARK}={place.state}:".encode() + (b"" if role is None else role.encode())
-    pids = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+    pids = [int(entry.name) for entry in Path("/proc").glob("[0-9]*")]
     return sorted(pid for pid in pids if any(
         mark == wanted or (role is None and mark.startswith(wanted)) for mark in environment(pid)))
 
@@ -45,7 +46,7 @@ def environment(pid: int) -> list[bytes]:
         try:
             if found := Path(f"/proc/{pid}/environ").read_bytes():
                 return found.split(b"\0")
-            os.readlink(f"/proc/{pid}/exe")  # kernel threads and the dead have none
+            Path(f"/proc/{pid}/exe").readlink()  # kernel threads and the dead have none
         except OSError:
             return []
         time.sleep(0.002)
@@ -78,10 +79,8 @@ def stop(place: Place, role: str | None = None, patience: float = 5.0) -> None:
 
 
 def send(pid: int, number: int) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.kill(pid, number)
-    except ProcessLookupError:
-        pass
 
 
 def wait_gone(place: Place, role: str | None, seconds: float) -> bool:
@@ -97,7 +96,5 @@ def wait_gone(place: Place, role: str | None, seconds: float) -> bool:
 
 def reap(pid: int) -> None:
     """Collect a child that has ended; processes of another parent are not ours to collect."""
-    try:
+    with suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        pass

@@ -67,8 +67,8 @@ def pip_conf(settings: Mapping[str, str]) -> str:
 def uv_toml(settings: Mapping[str, str]) -> str:
     """uv's settings that say the same as pip's: uv reads none of pip's files."""
     # Newer versions warn of native-tls, older ones know no other word for it: only where an index needs it.
-    needed = not settings.get("index-url", "").startswith("http://") or "https://" in settings.get("extra-index-url", "")
-    lines = ["native-tls = true\n"] if needed else []
+    asked_by_tls = "https://" in settings.get("index-url", "https://") + settings.get("extra-index-url", "")
+    lines = ["native-tls = true\n"] if asked_by_tls else []
     if "find-links" in settings:
         quoted = ", ".join(f'"{word}"' for word in settings["find-links"].split())
         lines.append(f"find-links = [{quoted}]\n")

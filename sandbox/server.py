@@ -7,7 +7,7 @@ import json
 import secrets
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from sandbox import boot, guest, host, identity, image, network, process, regist
 from sandbox.errors import SandboxError
 from sandbox.place import Place, check_name, locked
 
-Say = object
+# Names under which servers find what the sandbox offers at its gateway.
+SERVICES = ("acme.sandbox.test", "git.sandbox.test")
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class Server:
                 f"{user or self.ssh_user}@{self.address}", *command]
 
 
-def up(place: Place, name: str, release: str = "bookworm", layers: Sequence[Path] = (), say: Say = None) -> Server:
+def up(place: Place, name: str, release: str = "bookworm", layers: Sequence[Path] = (),
+       say: Callable[[str], None] = lambda line: None) -> Server:
     """Boot the server, new or stopped, and return when its SSH answers; one that runs is returned as it is.
 
     `layers` are directories between the server's own files and the base image, the uppermost first.
@@ -86,7 +88,8 @@ def free_address(place: Place, wired: network.Network) -> str:
 def start(place: Place, server: Server, wired: network.Network) -> Server:
     directory = place.server_dir(server.name)
     disk = identity.Disk(directory / "upper", server.layers)
-    identity.write_identity(place, disk, server.name, server.address, server.password)
+    identity.write_identity(place, disk, server.name, server.address, server.password,
+                            f"{wired.gateway} {' '.join(SERVICES)}")
     registries.start_cache(place, wired.gateway)
     binds = registries.write_settings(disk, wired.gateway)
     identity.write_known_hosts(place)

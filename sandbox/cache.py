@@ -1,0 +1,39 @@
+"""What the cache holds that nobody needs any more: halves of builds, old images and layers."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from sandbox import image, layer
+from sandbox.place import Place, locked
+
+
+def unneeded(place: Place) -> list[Path]:
+    """Directories in the cache that no new server will boot over and that no living or stopped one stands on."""
+    images = {found.root.parent for release in image.RELEASES if (found := image.find(place, release))}
+    needed = images | {root.parent for kept in layer.layers(place) for root in kept.roots}
+    used = mounted()
+    old = [path for parent in (place.images(), *place.layers().glob("*")) if parent.is_dir()
+           for path in parent.iterdir() if path.is_dir() and not path.is_symlink() and path not in needed]
+    return sorted(path for path in old if str(path / "root") not in used and not path.name.endswith(".half"))
+
+
+def mounted() -> str:
+    """Every mount of every process, as one text: servers mount their layers where only they see it."""
+    texts = set()
+    for path in Path("/proc").glob("[0-9]*/mountinfo"):
+        # A process may end while we look.
+        with suppress(OSError):
+            texts.add(path.read_text())
+    return "\n".join(texts)
+
+
+def clear(place: Place) -> list[Path]:
+    """Delete what is not needed; returns what was deleted. Builds under way are waited for."""
+    with locked(place.cache / "machine.lock"):
+        paths = unneeded(place)
+        for path in paths:
+            shutil.rmtree(path, ignore_errors=True)
+    return paths
