@@ -1,0 +1,103 @@
+"""Releases of a resource, as webops-deploy wrote them down: one JSON file each below live/releases/.
+
+A release is a build (code, environment of Python, static files in releases/<build> and public/<build>) with the
+variables in env/<id>.json. Changing only the variables makes a new release of the same build.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+
+from ansible.module_utils.webops_unit import ROOT, point, write_json
+
+
+class Releases:
+    """The releases of one resource; `name` was checked before."""
+
+    def __init__(self, name, root=ROOT):
+        self.name = name
+        self.base = os.path.join(root, name)
+        self.live_directory = os.path.join(self.base, "live")
+        self.directory = os.path.join(self.live_directory, "releases")
+        self.env = os.path.join(self.base, "env")
+        self.pointer = os.path.join(self.live_directory, "release")
+
+    def prepared(self):
+        """Whether Apply has been here."""
+        return os.path.isdir(self.live_directory)
+
+    def get(self, identity):
+        return _read(os.path.join(self.directory, f"{identity}.json"))
+
+    def all(self):
+        """Oldest first: ids sort by time."""
+        try:
+            names = sorted(name[:-5] for name in os.listdir(self.directory) if name.endswith(".json"))
+        except FileNotFoundError:
+            return []
+        return [record for record in map(self.get, names) if record]
+
+    def live(self):
+        """The release that serves (or, stopped, that would), or None before the first one."""
+        try:
+            return self.get(os.path.basename(os.readlink(self.pointer))[:-5])
+        except OSError:
+            return None
+
+    def save(self, record):
+        os.makedirs(self.directory, mode=0o700, exist_ok=True)
+        write_json(os.path.join(self.directory, f"{record['id']}.json"), record, 0o600)
+
+    def make_live(self, record):
+        point(self.pointer, os.path.join("releases", f"{record['id']}.json"))
+
+    def env_files(self, identity):
+        """Bindings (the database's address, …) are always the current ones, so they win."""
+        names = [os.path.join(self.env, f"{identity}.json"), os.path.join(self.env, "bindings.json")]
+        return [name for name in names if os.path.exists(name)]
+
+    def environment(self, identity):
+        return _read(os.path.join(self.env, f"{identity}.json"))
+
+    def write_environment(self, identity, variables):
+        write_json(os.path.join(self.env, f"{identity}.json"), variables, 0o640)
+
+    def new_id(self, commit):
+        """Time (UTC) and commit: 20261122-153000-4f1c9aa."""
+        moment = time.time()
+        while True:
+            identity = time.strftime("%Y%m%d-%H%M%S-", time.gmtime(moment)) + commit[:7]
+            if not os.path.exists(os.path.join(self.directory, f"{identity}.json")):
+                return identity
+            moment += 1
+
+    def directory_of(self, record):
+        return os.path.join(self.base, "releases", record["build"])
+
+    def forget(self, keep, besides=None):
+        """Drop the records beyond the `keep` newest that served, the live one, the one before it and `besides`."""
+        live = self.live() or {}
+        records = self.all()
+        served = [record["id"] for record in records if record.get("served")]
+        kept = {*served[-keep:], live.get("id"), live.get("before"), (besides or {}).get("id")}
+        for identity in [record["id"] for record in records if record["id"] not in kept]:
+            for directory in (self.directory, self.env):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(os.path.join(directory, f"{identity}.json"))
+
+
+def fingerprint(value):
+    """The same for equal values, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _read(path):
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,206 @@
+"""Two slots of a resource, and the change of traffic from one to the other.
+
+nginx talks to the symbolic link live/sock. A release is started in the slot that is idle, must answer there, and only
+then is the link renamed over. A slot's description (live/a, live/b) exists just while the slot is meant to run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import json
+import os
+import socket
+import subprocess
+import time
+
+from ansible.module_utils.webops_unit import Refused, journal, point, show, state, systemctl, write_json
+
+SOCKETS = "/run/webops"
+SLOTS = ("a", "b")
+# What arrived before the link was renamed is taken from the old socket's queue before its slot is told to end.
+QUEUE_SECONDS = 10
+
+
+class Slots:
+    """The slots of one resource."""
+
+    def __init__(self, releases):
+        self.name = releases.name
+        self.live = releases.live_directory
+        self.bindings = os.path.join(releases.env, "bindings.json")
+        self.pointer = os.path.join(self.live, "sock")
+
+    def units(self, slot):
+        return [f"wo-{self.name}@{slot}.socket", f"wo-{self.name}@{slot}.service"]
+
+    def service(self, slot):
+        return self.units(slot)[1]
+
+    def socket(self, slot):
+        return os.path.join(SOCKETS, f"{self.name}-{slot}.sock")
+
+    def description(self, slot):
+        return os.path.join(self.live, slot)
+
+    def pointed(self):
+        """The slot that nginx talks to; None before the first release."""
+        try:
+            name = os.path.basename(os.readlink(self.pointer))
+        except OSError:
+            return None
+        return next((slot for slot in SLOTS if name == f"{self.name}-{slot}.sock"), None)
+
+    def serving(self):
+        """The pointed slot, if it is meant to run."""
+        slot = self.pointed()
+        return slot if slot and os.path.exists(self.description(slot)) else None
+
+    def idle(self):
+        return "b" if self.pointed() == "a" else "a"
+
+    def described(self, slot):
+        with contextlib.suppress(OSError, ValueError), open(self.description(slot), encoding="utf-8") as file:
+            return json.load(file)
+        return None
+
+    def surroundings(self):
+        """Changes when the units or the bindings do, so that a release is started anew with them."""
+        digest = hashlib.sha256()
+        for path in (f"/etc/systemd/system/wo-{self.name}@.service", self.bindings):
+            with contextlib.suppress(OSError), open(path, "rb") as file:
+                digest.update(file.read())
+        return digest.hexdigest()[:16]
+
+    def clear(self, slot):
+        """Let a slot be idle: an old release may still be finishing its requests there."""
+        self.forget(slot)
+        if any(state(unit) not in ("inactive", "failed") for unit in self.units(slot)):
+            systemctl("stop", *self.units(slot))
+        if any(state(unit) == "failed" for unit in self.units(slot)):
+            systemctl("reset-failed", *self.units(slot))
+
+    def forget(self, slot):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.description(slot))
+
+    def start(self, slot, description):
+        write_json(self.description(slot), description, 0o644)
+        return systemctl("start", *self.units(slot))
+
+    def stop_idle(self, slot):
+        """Without waiting: requests that it has begun are finished; the next change waits for that."""
+        self.forget(slot)
+        self.wait_for_empty_queue(slot)
+        systemctl("stop", "--no-block", *self.units(slot))
+
+    def wait_for_empty_queue(self, slot):
+        until = time.monotonic() + QUEUE_SECONDS
+        # nginx looks the link up for every connection: a moment later nobody connects to the old socket any more.
+        time.sleep(0.1)
+        while waiting(self.socket(slot)) and time.monotonic() < until:
+            time.sleep(0.1)
+
+    def turn_to(self, slot):
+        point(self.pointer, self.socket(slot))
+
+
+def waiting(path):
+    """Connections in the queue of a listening unix socket."""
+    asked = subprocess.run(["ss", "-Hxl", "src", path], capture_output=True, text=True, check=False)
+    fields = asked.stdout.split()
+    return int(fields[2]) if len(fields) > 2 and fields[2].isdigit() else 0
+
+
+class Probe:
+    """Ask a slot as nginx would, until it answers well or it is clear that it will not."""
+
+    def __init__(self, slots, slot, wish, since):
+        self.unit = slots.service(slot)
+        self.path = slots.socket(slot)
+        self.host = wish["host"] or "localhost"
+        self.target = wish["path"]
+        self.good = [int(status) for status in wish["status"]]
+        self.timeout = wish["timeout"]
+        self.tries = wish["tries"]
+        self.since = since
+        self.answer = "no answer"
+
+    def url(self):
+        return f"https://{self.host}{self.target}"
+
+    def wait(self):
+        """Raises Refused with the cause in its first line."""
+        for attempt in range(self.tries):
+            if attempt:
+                time.sleep(min(1.0, 0.2 * attempt))
+            if self.ask():
+                return self.answer
+            self._refuse_dead()
+        raise self.refusal(f"The new release is not healthy: {self.url()} gave {self.answer}.")
+
+    def ask(self):
+        """One request; False for a wrong status, a time-out, or nobody there."""
+        until = time.monotonic() + self.timeout
+        try:
+            status, words = request(self.path, self.host, self.target, until, self._refuse_dead)
+        except TimeoutError:
+            self.answer = f"no answer within {self.timeout} seconds"
+            return False
+        except OSError as error:
+            self.answer = error.strerror or str(error)
+            return False
+        except http.client.HTTPException as error:
+            self.answer = f"no HTTP answer ({type(error).__name__})"
+            return False
+        self.answer = f"{status} {words}".strip()
+        return status in self.good
+
+    def _refuse_dead(self):
+        facts = show(self.unit, "ActiveState", "SubState", "NRestarts")
+        if facts.get("ActiveState") == "failed" or facts.get("SubState") == "auto-restart" or facts.get("NRestarts") != "0":
+            raise self.refusal(f"The new release does not start: {self._last_words()}")
+
+    def _last_words(self):
+        """Python names the error on the last line of a traceback."""
+        lines = journal(self.unit, self.since, 200)
+        ends = [after for before, after in zip(lines, lines[1:]) if before.startswith("    ") and _names_error(after)]
+        plain = [line for line in lines if "rror" in line]
+        return (ends or plain or ["its process ended at once."])[-1][:300]
+
+    def refusal(self, sentence):
+        return Refused(
+            sentence,
+            "The release before goes on serving. Correct what the lines below name, then deploy again.",
+            journal(self.unit, self.since),
+            probe={"url": self.url(), "answer": self.answer},
+        )
+
+
+def _names_error(line):
+    head = line.split(":", 1)[0]
+    return bool(head) and not head.startswith(" ") and all(part.isidentifier() for part in head.split("."))
+
+
+def request(path, host, target, until, meanwhile):
+    """Status and reason of GET `target`; looks at `meanwhile` every half second, as a queue can hide a dead process."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(0.5)
+        connection.connect(path)
+        connection.sendall(
+            f"GET {target} HTTP/1.1\r\nHost: {host}\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: {host}\r\n"
+            f"X-Forwarded-For: 127.0.0.1\r\nUser-Agent: WebOps health check\r\nConnection: close\r\n\r\n".encode()
+        )
+        while True:
+            try:
+                connection.recv(1, socket.MSG_PEEK)
+                break
+            except TimeoutError:
+                if time.monotonic() > until:
+                    raise
+                meanwhile()
+        connection.settimeout(max(0.5, until - time.monotonic()))
+        answer = http.client.HTTPResponse(connection, method="GET")
+        answer.begin()
+        return answer.status, answer.reason

@@ -1,0 +1,153 @@
+"""Units of a resource on a server: start, stop, look, read the journal, and run a task to its end.
+
+Everything here is done by webops-deploy, which may call exactly the lines of /etc/sudoers.d/wo-<name>.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+import uuid
+
+SYSTEMCTL = "/usr/bin/systemctl"
+SUDO = ["sudo", "-n"]
+ROOT = "/srv/webops"
+LINES = 2000
+
+
+class Refused(Exception):
+    """What was asked is not done: `next` says what to do, `journal` holds last lines where there are."""
+
+    def __init__(self, message, then="", journal=(), **facts):
+        super().__init__(message)
+        self.next = then
+        self.journal = list(journal)[-50:]
+        self.facts = facts
+
+
+def systemctl(*arguments):
+    """One literal line of the resource's sudoers file; raises Refused where it is not there."""
+    ended = subprocess.run(
+        [*SUDO, SYSTEMCTL, *arguments], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+    )
+    if ended.returncode and "sudo:" in ended.stderr:
+        raise Refused(
+            "Needs Apply, because this server does not yet allow: systemctl {}".format(" ".join(arguments)),
+            "Apply the resource once; after that this action works by itself.",
+            ended.stderr.splitlines(),
+        )
+    return ended
+
+
+def show(unit, *names):
+    """Properties of a unit, as systemd writes them."""
+    asked = subprocess.run(
+        [SYSTEMCTL, "show", "-p", ",".join(names), "--", unit], capture_output=True, text=True, check=False
+    )
+    return dict(line.split("=", 1) for line in asked.stdout.splitlines() if "=" in line)
+
+
+def state(unit):
+    return show(unit, "ActiveState").get("ActiveState", "inactive")
+
+
+def journal(unit, since, lines=50):
+    """The last lines that a unit wrote (and what systemd said about it) since a moment (epoch seconds)."""
+    read = subprocess.run(
+        ["journalctl", "-q", "--no-pager", "-o", "cat", "-n", str(lines), f"--since=@{since:.3f}", "-u", unit],
+        capture_output=True, check=False,
+    )
+    return read.stdout.decode(errors="replace").splitlines()
+
+
+def _own_lines(unit, since):
+    """Only what processes of the unit wrote; nobody else can write under its name."""
+    read = subprocess.run(
+        ["journalctl", "-q", "--no-pager", "-o", "cat", "-n", str(LINES), f"--since=@{since:.3f}",
+         "_TRANSPORT=stdout", f"_SYSTEMD_UNIT={unit}"],
+        capture_output=True, check=False,
+    )
+    return read.stdout.decode(errors="replace").splitlines()
+
+
+class Ended:
+    """How a task ended: `code` (None: it was stopped), `lines` it wrote, `result` it reported, `timeout`."""
+
+    def __init__(self, lines, token):
+        begin, end = f"webops-begin {token}", f"webops-end {token} "
+        start = lines.index(begin) + 1 if begin in lines else 0
+        own = lines[start:]
+        last = next((line for line in own if line.startswith(end)), None)
+        self.code = int(last.rsplit(" ", 1)[1]) if last else None
+        self.timeout = any(line.startswith("webops-timeout ") for line in own)
+        self.result = {}
+        self.lines = []
+        for line in own:
+            if line.startswith("webops-result "):
+                self.result = json.loads(line.split(" ", 1)[1])
+            elif not line.startswith(("webops-begin ", "webops-end ", "webops-timeout ")):
+                self.lines.append(line)
+
+
+def run_task(name, instance, job, root=ROOT):
+    """Run `job` (argv, cwd, env, env_files, stdin, timeout) as the unit wo-<name>.task@<instance>, to its end.
+
+    Returns Ended. Raises Refused where the unit does not exist or may not be started.
+    """
+    unit = f"wo-{name}.task@{instance}.service"
+    if state(unit) not in ("inactive", "failed"):
+        # Left by a run that was lost: two of them at once would be worse than one that is cut short.
+        systemctl("stop", unit)
+    token = uuid.uuid4().hex
+    path = os.path.join(root, name, "env", f"task-{instance}.json")
+    write_json(path, {**job, "id": token}, 0o640)
+    since = time.time() - 2
+    try:
+        started = systemctl("start", unit)
+        ended = _wait_for_end(unit, since, token)
+    finally:
+        os.unlink(path)
+    if ended.code is None:
+        raise Refused(
+            f"The task '{instance}' of {name} was stopped before it was done.",
+            "Run it again. Where nobody stopped it, look whether the server ran out of memory.",
+            ended.lines or (started.stderr.splitlines() + journal(unit, since)),
+        )
+    return ended
+
+
+def _wait_for_end(unit, since, token):
+    """The journal is written by another process, so the last lines may be a moment late."""
+    until = time.monotonic() + 3
+    while True:
+        ended = Ended(_own_lines(unit, since), token)
+        if ended.code is not None or time.monotonic() > until or show(unit, "Result").get("Result") in (
+            "signal", "oom-kill", "timeout", "resources",
+        ):
+            return ended
+        time.sleep(0.03)
+
+
+def write_json(path, content, mode):
+    """Replace a file in one step; nobody sees half of it."""
+    temporary = f"{path}.{os.getpid()}"
+    try:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    except FileNotFoundError:
+        raise Refused(
+            "Needs Apply, because {} is not there yet.".format(os.path.dirname(path)),
+            "Apply the resource once; after that this action works by itself.",
+        ) from None
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=1, sort_keys=True)
+        os.fchmod(file.fileno(), mode)
+    os.rename(temporary, path)
+
+
+def point(link, target):
+    """Let a symbolic link name another target, in one step."""
+    temporary = f"{link}.{os.getpid()}"
+    os.symlink(target, temporary)
+    os.rename(temporary, link)

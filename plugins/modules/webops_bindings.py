@@ -1,0 +1,127 @@
+#!/usr/bin/python
+"""Give an app what stays the same over its releases: its secret key and the address of its database."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: webops_bindings
+short_description: Write the variables that are always the current ones, whatever release runs
+description:
+  - Runs as root, since the secrets lie where only root reads. A secret key is made once and kept.
+  - The file is written as webops-deploy, so that root never writes where somebody else may plant a link.
+options:
+  name: {description: The resource., type: str, required: true}
+  database: {description: The database resource on this server. Empty for none., type: str, default: ""}
+  database_variable: {description: Variable for its address. Empty for none., type: str, default: DATABASE_URL}
+  secret_key_variable: {description: Variable for the secret key. Empty for none., type: str, default: SECRET_KEY}
+author: WebOps
+"""
+RETURN = r"""
+variables:
+  description: Names of the variables.
+  type: list
+  returned: always
+"""
+
+import grp
+import json
+import os
+import pwd
+import secrets
+import subprocess
+import sys
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.webops_unit import ROOT
+
+SECRETS = "/etc/webops/secrets"
+DEPLOY = "webops-deploy"
+WRITER = """
+import os, sys
+path = sys.argv[1]
+temporary = f"{path}.{os.getpid()}"
+handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+with os.fdopen(handle, "w") as file:
+    file.write(sys.stdin.read())
+    os.fchmod(file.fileno(), 0o640)
+os.rename(temporary, path)
+"""
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "database": {"type": "str", "default": ""},
+            "database_variable": {"type": "str", "default": "DATABASE_URL"},
+            "secret_key_variable": {"type": "str", "default": "SECRET_KEY", "no_log": False},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    path = os.path.join(ROOT, params["name"], "env", "bindings.json")
+    wanted = {}
+    if params["secret_key_variable"]:
+        wanted[params["secret_key_variable"]] = kept(params["name"], "secret_key", module.check_mode)
+    if params["database"] and params["database_variable"]:
+        wanted[params["database_variable"]] = address(module, params["database"])
+    changed = read(path) != wanted
+    if changed and not module.check_mode:
+        write(module, params["name"], path, wanted)
+    module.exit_json(changed=changed, variables=sorted(wanted))
+
+
+def kept(name, what, check):
+    """A secret of this resource: read back, or made now."""
+    path = os.path.join(SECRETS, name, what)
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read().rstrip("\n")
+    except FileNotFoundError:
+        made = secrets.token_urlsafe(48)
+    if not check:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        with open(path, "w", encoding="utf-8", opener=lambda file, flags: os.open(file, flags | os.O_EXCL, 0o600)) as file:
+            file.write(made + "\n")
+    return made
+
+
+def address(module, database):
+    """As the database's own role wrote it down."""
+    path = os.path.join(SECRETS, database, "url")
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read().strip()
+    except FileNotFoundError:
+        if module.check_mode:
+            return "follows"
+        return module.fail_json(msg=f"The database {database} has not told its address on this server.",
+                                next="Apply the database first, or switch 'PostgreSQL database' off.")
+
+
+def read(path):
+    """root reads here by name only what webops-deploy wrote; a link is not followed."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    with os.fdopen(handle) as file:
+        try:
+            return json.load(file)
+        except ValueError:
+            return None
+
+
+def write(module, name, path, wanted):
+    user, group = pwd.getpwnam(DEPLOY), grp.getgrnam("wo-" + name)
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", WRITER, path], input=json.dumps(wanted, indent=1, sort_keys=True),
+        user=user.pw_uid, group=group.gr_gid, extra_groups=[], text=True, capture_output=True, check=False, cwd="/",
+    )
+    if done.returncode:
+        module.fail_json(msg=f"The variables of {name} could not be written.", next="Look at the free space of the server.",
+                         journal=done.stderr.splitlines()[-5:])
+
+
+if __name__ == "__main__":
+    main()

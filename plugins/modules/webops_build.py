@@ -1,0 +1,121 @@
+#!/usr/bin/python
+"""Build a release in the app's one-shot unit."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: webops_build
+short_description: Build a release as the app's own user
+description:
+  - Runs as webops-deploy. The build runs in the one-shot unit C(build), where cancel and later runs can stop it.
+  - A release whose build is there already is left as it is.
+options:
+  name: {description: The resource., type: str, required: true}
+  sort: {description: What is built., type: str, choices: [django, site], required: true}
+  release: {description: "The release, as C(webops_fetch) gave it. Empty in check mode where it follows.", type: dict}
+  arguments: {description: What the build program wants to know., type: dict, default: {}}
+  environment: {description: Variables beside those of the release., type: dict, default: {}}
+  timeout: {description: Seconds., type: int, default: 900}
+  source: {description: The program that builds; the action plugin fills it in., type: str, required: true}
+author: WebOps
+"""
+RETURN = r"""
+release:
+  description: The release, with what its build found out.
+  type: dict
+  returned: always
+pending:
+  description: "Migrations that the database does not have yet; C(null) where that is not known before they run."
+  type: list
+  returned: always
+output:
+  description: The last lines of the build.
+  type: list
+  returned: when a build ran
+"""
+
+import json
+import os
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.webops_release import Releases
+from ansible.module_utils.webops_unit import Refused, run_task
+
+SHOWN = 60
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "sort": {"type": "str", "required": True, "choices": ["django", "site"]},
+            "release": {"type": "dict"},
+            "arguments": {"type": "dict", "default": {}},
+            "environment": {"type": "dict", "default": {}},
+            "timeout": {"type": "int", "default": 900},
+            "source": {"type": "str", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    release = module.params["release"]
+    if release and release.get("built"):
+        module.exit_json(changed=False, release=release, pending=[], webops_summary="already built")
+    if module.check_mode:
+        module.exit_json(changed=True, release=release, pending=None, msg="follows: the code is fetched first")
+    try:
+        module.exit_json(**build(Releases(module.params["name"]), release, module.params))
+    except Refused as refused:
+        module.fail_json(msg=str(refused), next=refused.next, journal=refused.journal)
+
+
+def build(releases, release, params):
+    began = time.monotonic()
+    ended = run_task(params["name"], "build", job(releases, release, params))
+    if ended.timeout:
+        raise Refused(f"The build was not done after {params['timeout']} seconds and was stopped.",
+                      "Give it a longer time-out, or look in the last lines for what it waits for.", ended.lines)
+    project = ended.result
+    if "failed" in project or ended.code:
+        raise Refused(project.get("failed", f"The build ended with {ended.code}."),
+                      project.get("next", "The last lines say why. What served before goes on serving."), ended.lines)
+    pending = project.pop("pending", None)
+    release = {**release, "built": round(time.monotonic() - began, 1), "project": project}
+    releases.save(release)
+    return {"changed": True, "release": release, "pending": pending, "output": ended.lines[-SHOWN:],
+            "webops_summary": summary(params["sort"], project)}
+
+
+def job(releases, release, params):
+    live = releases.live() or {}
+    paths = {
+        "mirror": os.path.join(releases.base, "shared", "repo.git"),
+        "cache": os.path.join(releases.base, "shared", "cache"),
+        "release": releases.directory_of(release),
+        "public": os.path.join(releases.base, "public", release["build"]),
+        "previous": releases.directory_of(live) if live.get("built") else None,
+        "commit": release["commit"],
+    }
+    return {
+        "argv": ["/usr/bin/python3", "-I", "-", json.dumps({**params["arguments"], **paths})],
+        "cwd": releases.base, "stdin": params["source"], "timeout": params["timeout"],
+        "env_files": releases.env_files(release["id"]),
+        "env": {name: fill(value, release) for name, value in params["environment"].items() if name},
+    }
+
+
+def fill(value, release):
+    """`{build}` in a value of the role stands for the directory of this build."""
+    return str(value).replace("{build}", release["build"])
+
+
+def summary(sort, project):
+    files = "{} files".format(project.get("static", 0))
+    if sort == "site":
+        return files
+    return "Django {} · {} packages · {} static {}".format(
+        project.get("django", "?"), project.get("requirements", 0), project.get("static", 0), "files")
+
+
+if __name__ == "__main__":
+    main()

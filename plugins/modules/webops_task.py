@@ -1,0 +1,99 @@
+#!/usr/bin/python
+"""Run one program of a release to its end, in a one-shot unit."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: webops_task
+short_description: Run one program of a release to its end, as the app's own user
+description:
+  - Runs as webops-deploy. The program runs in a one-shot unit of the app, with the release's code and variables.
+  - Without C(release) it is the live one.
+options:
+  name: {description: The resource., type: str, required: true}
+  unit: {description: Instance of the one-shot unit., type: str, choices: [migrate, command], required: true}
+  release: {description: "The release, as C(webops_build) gave it.", type: dict}
+  argv: {description: "Arguments after the release's Python, such as C(manage.py) and C(migrate).", type: list, elements: str, required: true}
+  environment: {description: Variables beside those of the release., type: dict, default: {}}
+  timeout: {description: Seconds., type: int, default: 900}
+  sentence: {description: What to say when it fails., type: str, default: The command failed.}
+  then: {description: What to do next when it fails., type: str, default: The last lines say why.}
+  summary: {description: A regular expression; the lines it finds are the summary., type: str, default: ""}
+author: WebOps
+"""
+RETURN = r"""
+output:
+  description: What the program wrote.
+  type: list
+  returned: always
+"""
+
+import re
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.webops_release import Releases
+from ansible.module_utils.webops_unit import Refused, run_task
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "unit": {"type": "str", "required": True, "choices": ["migrate", "command"]},
+            "release": {"type": "dict"},
+            "argv": {"type": "list", "elements": "str", "required": True},
+            "environment": {"type": "dict", "default": {}},
+            "timeout": {"type": "int", "default": 900},
+            "sentence": {"type": "str", "default": "The command failed."},
+            "then": {"type": "str", "default": "The last lines say why."},
+            "summary": {"type": "str", "default": ""},
+        },
+        supports_check_mode=True,
+    )
+    if module.check_mode:
+        module.exit_json(changed=True, output=[], msg="follows: " + " ".join(module.params["argv"]))
+    try:
+        module.exit_json(**run(Releases(module.params["name"]), module.params))
+    except Refused as refused:
+        module.fail_json(msg=str(refused), next=refused.next, journal=refused.journal, output=refused.journal)
+
+
+def run(releases, params):
+    release = params["release"] or releases.live()
+    if not release or not release.get("project"):
+        raise Refused(f"{params['name']} has no release yet.", "Deploy it first.")
+    project = release["project"]
+    ended = run_task(params["name"], params["unit"], {
+        "argv": [project["python"], *params["argv"]],
+        "cwd": project["cwd"],
+        "env_files": releases.env_files(release["id"]),
+        "env": {
+            "DJANGO_SETTINGS_MODULE": project["settings"],
+            **{name: str(value).replace("{build}", release["build"])
+               for name, value in params["environment"].items() if name},
+        },
+        "timeout": params["timeout"],
+    })
+    if ended.timeout:
+        raise Refused(f"'{' '.join(params['argv'])}' was not done after {params['timeout']} seconds and was stopped.",
+                      params["then"], ended.lines)
+    if ended.code:
+        raise Refused(failure(params["sentence"], ended), params["then"], ended.lines)
+    return {"changed": True, "output": ended.lines, "code": 0, "webops_summary": summary(params["summary"], ended.lines)}
+
+
+def failure(sentence, ended):
+    """The sentence, with the last line: in Python that is the one that names the error."""
+    last = next((line for line in reversed(ended.lines) if line.strip()), "")
+    return f"{sentence.rstrip('.')}: {last[:300]}" if last else f"{sentence.rstrip('.')} (it ended with {ended.code})."
+
+
+def summary(expression, lines):
+    if not expression:
+        return (lines or ["done"])[-1][:120]
+    found = [match[1] for line in lines if (match := re.search(expression, line))]
+    return ", ".join(found[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "") or "nothing to do"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""Bring the wanted commit into the bare mirror of a repository, and say which one it is."""
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+
+from report import Stop, main
+
+COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+PART_OF_COMMIT = re.compile(r"[0-9a-f]{7,64}")
+MIGRATION = re.compile(r"(?:^|/)migrations/[^/]+\.py$")
+REF = "refs/webops/wanted"
+SHOWN_BRANCHES = 12
+REASONS = (
+    ("Could not resolve host", "its host name is not known on this server", "Check the address for a typing error."),
+    ("could not read Username", "it asks for a login", "Only repositories that can be read without one are possible."),
+    ("Authentication failed", "it refuses the login", "Only repositories that can be read without one are possible."),
+    ("Permission denied (publickey", "it accepts no key of this server", "Use its https:// address if it is public."),
+    ("not found", "there is no such repository", "Check the address for a typing error."),
+    ("does not appear to be a git", "there is no such repository", "Check the address for a typing error."),
+    ("certificate", "its certificate is not trusted by this server", "Install its authority on the server."),
+    ("not allowed", "only https:// and ssh addresses are allowed", "Write the address as https://host/path."),
+)
+
+
+class Repository:
+    """A remote repository and our bare mirror of it."""
+
+    def __init__(self, wanted, mirror):
+        self.address = wanted["repo"]
+        self.mirror = mirror
+        self.environment = {
+            **os.environ,
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_ALLOW_PROTOCOL": wanted.get("protocols", "https:ssh"),
+            "GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o StrictHostKeyChecking=accept-new -o ConnectTimeout=20"
+                               f" -o UserKnownHostsFile={os.path.dirname(mirror)}/known_hosts",
+            "LC_ALL": "C",
+        }
+
+    def git(self, *arguments):
+        return subprocess.run(
+            ["git", "-c", "gc.auto=0", "-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60",
+             "-c", "core.hooksPath=/dev/null", f"--git-dir={self.mirror}", *arguments],
+            env=self.environment, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, check=False,
+        )
+
+    def prepare(self):
+        if not os.path.exists(os.path.join(self.mirror, "HEAD")):
+            made = self.git("init", "--quiet", "--bare")
+            if made.returncode:
+                raise Stop("The mirror of the repository could not be made: " + made.stderr.strip())
+
+    def commit_of(self, name):
+        asked = self.git("rev-parse", "--verify", "--quiet", "--end-of-options", name + "^{commit}")
+        return asked.stdout.strip() if asked.returncode == 0 else None
+
+    def fetch(self, ref, *options):
+        """The commit that a branch, a tag or a commit means there; raises Stop in words."""
+        if COMMIT.fullmatch(ref) and self.commit_of(ref):
+            return ref
+        fetched = self.git("fetch", "--quiet", "--no-tags", "--force", *options, "--", self.address, f"+{ref}:{REF}")
+        if fetched.returncode == 0:
+            return self.commit_of(REF)
+        found = self._search(ref) if PART_OF_COMMIT.fullmatch(ref) else None
+        return found or self._explain(ref, fetched.stderr)
+
+    def _search(self, ref):
+        """Not every host gives out a commit by its number, and none by a part of it."""
+        self.git("fetch", "--quiet", "--no-tags", "--force", "--", self.address, "+refs/heads/*:refs/heads/*")
+        return self.commit_of(ref)
+
+    def _explain(self, ref, words):
+        listed = self.git("ls-remote", "--heads", "--", self.address)
+        if listed.returncode:
+            raise Stop(*self._reason(listed.stderr or words))
+        names = [line.split("refs/heads/", 1)[1] for line in listed.stdout.splitlines() if "refs/heads/" in line]
+        if ref in names:
+            raise Stop(f"Branch '{ref}' of {self.address} could not be fetched: " + _last_line(words),
+                       "Run this again; if it stays so, look at the repository.")
+        shown = ", ".join(names[:SHOWN_BRANCHES]) + (" …" if len(names) > SHOWN_BRANCHES else "")
+        raise Stop(f"Branch '{ref}' does not exist in {self.address}. Branches: {shown or 'none yet'}.",
+                   "Choose one of them, a tag, or a commit.")
+
+    def _reason(self, words):
+        for sign, reason, then in REASONS:
+            if sign.lower() in words.lower():
+                return f"{self.address} could not be read: {reason}.", then
+        return f"{self.address} could not be read: {_last_line(words)}", "Check that this server reaches the address."
+
+    def describe(self, commit):
+        subject, author, date = self.git("log", "-1", "--format=%s%n%an%n%cI", commit, "--").stdout.split("\n")[:3]
+        files = self.git("ls-tree", "-r", "--name-only", commit).stdout.splitlines()
+        return {
+            "commit": commit,
+            "subject": subject[:200],
+            "author": author[:100],
+            "committed": date,
+            "migrations": sorted(name for name in files if MIGRATION.search(name))[:2000],
+        }
+
+
+def _last_line(words):
+    lines = [line for line in words.strip().splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "git gave no reason."
+
+
+def look(wanted):
+    """What a fetch would find, without touching the mirror: a passing copy without file contents."""
+    mirror = tempfile.mkdtemp(prefix="webops-look-")
+    try:
+        repository = Repository(wanted, mirror)
+        repository.prepare()
+        return repository.describe(repository.fetch(wanted["ref"], "--depth=1", "--filter=blob:none"))
+    finally:
+        shutil.rmtree(mirror, ignore_errors=True)
+
+
+def fetch(wanted):
+    if wanted.get("look"):
+        return look(wanted)
+    repository = Repository(wanted, wanted["mirror"])
+    repository.prepare()
+    return repository.describe(repository.fetch(wanted["ref"]))
+
+
+if __name__ == "__main__":
+    main(fetch)

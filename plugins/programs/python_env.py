@@ -1,0 +1,177 @@
+"""A release's own Python environment, made by uv (or venv and pip where uv is missing)."""
+
+import glob
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+from report import Stop
+from tree import link_copy
+
+SERVER_PYTHON = "/usr/bin/python3"
+INPUTS = ("requirements*.txt", "requirements/*.txt", "constraints*.txt", "pyproject.toml", "uv.lock")
+# A requirement by path, or by a moving address, is not fixed by the text of the requirements.
+MOVING = re.compile(r"^\s*(?:-e\b|--editable\b|\.{1,2}/|file:|git\+|\.\s*$)|@\s*(?:git\+|file:)", re.MULTILINE)
+PATH = "/usr/local/bin:/usr/bin:/bin"
+
+
+class Environment:
+    """The environment at <release>/venv, for the requirements of a project."""
+
+    def __init__(self, release, tree, wanted):
+        self.directory = os.path.join(release, "venv")
+        self.python = os.path.join(self.directory, "bin", "python")
+        self.release = release
+        self.tree = tree
+        self.cache = wanted["cache"]
+        self.version = wanted.get("python") or ""
+        self.source = find_requirements(tree, wanted.get("requirements") or "")
+        self.extra = list(wanted.get("extra") or [])
+        self.uv = shutil.which("uv", path=PATH)
+
+    def make(self, previous):
+        """Install; an environment for the very same requirements is copied from the previous build."""
+        key = self.key()
+        print(f"Requirements: {os.path.relpath(self.source, self.tree) if self.source else 'none named in the project'}")
+        if previous and key and _read(os.path.join(previous, "requirements.key")) == key:
+            self.copy(os.path.join(previous, "venv"))
+            print("They did not change: the environment of the release before is taken over.")
+        else:
+            self.create()
+            self.install()
+        with open(os.path.join(self.release, "requirements.key"), "w") as file:
+            file.write(key)
+        return self.count()
+
+    def key(self):
+        """Equal for equal requirements; empty where their text does not fix them."""
+        digest = hashlib.sha256(repr((sys.version, self.version, self.extra, self.source and
+                                      os.path.relpath(self.source, self.tree))).encode())
+        directories = {self.tree, os.path.dirname(self.source or self.tree + "/x")}
+        for directory in sorted(directories):
+            for path in sorted(path for form in INPUTS for path in glob.glob(os.path.join(glob.escape(directory), form))):
+                text = _read(path)
+                if MOVING.search(text):
+                    return ""
+                digest.update(f"{os.path.relpath(path, self.tree)}\0{text}\0".encode())
+        return digest.hexdigest()
+
+    def copy(self, before):
+        """Hard links, then the few files that name the old place are written anew."""
+        link_copy(before, self.directory)
+        for name in [*glob.glob(os.path.join(glob.escape(self.directory), "bin", "*")),
+                     os.path.join(self.directory, "pyvenv.cfg")]:
+            if os.path.islink(name) or not os.path.isfile(name):
+                continue
+            with open(name, "rb") as file:
+                content = file.read()
+            if before.encode() in content:
+                mode = os.stat(name).st_mode
+                os.unlink(name)
+                with open(name, "wb") as file:
+                    file.write(content.replace(before.encode(), self.directory.encode()))
+                os.chmod(name, mode)
+
+    def interpreter(self):
+        """The wanted Python: the server's own, another one that is installed, or (with uv) one that it fetches."""
+        if not self.version:
+            return SERVER_PYTHON
+        found = shutil.which("python" + self.version, path=PATH)
+        if found:
+            return found
+        if not self.uv:
+            raise Stop(f"Python {self.version} is not on this server.",
+                       "Leave the version empty, install that Python, or apply the server so that uv can fetch it.")
+        return self.version
+
+    def create(self):
+        python = self.interpreter()
+        if self.uv:
+            self.call([self.uv, "venv", "--quiet", "--no-project", "--python", python, self.directory],
+                      f"Python {self.version or '3'} could not be set up")
+        else:
+            self.call([python, "-m", "venv", self.directory], "A Python environment could not be made")
+
+    def install(self):
+        if self.source and os.path.basename(self.source) == "uv.lock":
+            self.call([self.uv, "sync", "--frozen", "--no-dev", "--no-install-project", "--active"],
+                      "The requirements could not be installed", cwd=os.path.dirname(self.source))
+            named = []
+        else:
+            named = ["-r", self.source] if self.source else []
+        if not named and not self.extra:
+            return
+        if self.uv:
+            argv = [self.uv, "pip", "install", "--python", self.python, *named, *self.extra]
+        elif self.source and self.source.endswith(".toml"):
+            raise Stop("uv is needed for a project that names its requirements in pyproject.toml.",
+                       "Apply the server itself: it installs uv.")
+        else:
+            argv = [self.python, "-m", "pip", "install", "--disable-pip-version-check", *named, *self.extra]
+        cwd = os.path.dirname(self.source) if self.source else self.tree
+        self.call(argv, "The requirements could not be installed", cwd=cwd)
+
+    def call(self, argv, sentence, cwd=None):
+        environment = {
+            **os.environ,
+            "VIRTUAL_ENV": self.directory,
+            "UV_CACHE_DIR": os.path.join(self.cache, "uv"),
+            "UV_LINK_MODE": "hardlink",
+            "UV_PYTHON_INSTALL_DIR": os.path.join(self.cache, "python"),
+            "UV_PYTHON_DOWNLOADS": "automatic" if self.version else "never",
+            "UV_NO_PROGRESS": "1",
+            "PIP_CACHE_DIR": os.path.join(self.cache, "pip"),
+            "NO_COLOR": "1",
+        }
+        done = subprocess.run(argv, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              text=True, errors="replace", check=False)
+        print(done.stdout, end="", flush=True)
+        if done.returncode:
+            raise Stop(f"{sentence}: {reason(done.stdout)}",
+                       "Correct the requirements in the repository, then deploy again.")
+
+    def count(self):
+        return len(glob.glob(os.path.join(glob.escape(self.directory), "lib", "python3*", "site-packages", "*.dist-info")))
+
+
+def find_requirements(tree, named):
+    """The file that names the requirements: as asked for, else uv.lock, requirements.txt or pyproject.toml."""
+    if named:
+        path = os.path.join(tree, named)
+        if not os.path.isfile(path):
+            raise Stop(f"There is no file '{named}' in the repository.",
+                       "Correct 'Requirements file', or leave it empty to have it found.")
+        return path
+    for name in ("uv.lock", "requirements.txt", "requirements/production.txt", "requirements/base.txt", "pyproject.toml"):
+        path = os.path.join(tree, name)
+        if os.path.isfile(path) and _speaks(path):
+            return path
+    return ""
+
+
+def _speaks(path):
+    """Whether the file tells what to install: uv.lock needs uv, pyproject.toml may hold settings of tools only."""
+    if path.endswith("uv.lock"):
+        return bool(shutil.which("uv", path=PATH))
+    return not path.endswith(".toml") or bool(re.search(r"^\[project\]", _read(path), re.MULTILINE))
+
+
+def reason(output):
+    """The line of uv or pip that names the cause."""
+    lines = [line.strip(" ×╰─▶│├·") for line in output.splitlines() if line.strip()]
+    for line in lines:
+        if line.lower().startswith(("error:", "no solution found", "because ", "failed to")):
+            follow = lines[lines.index(line) + 1] if "no solution" in line.lower() and line != lines[-1] else line
+            return follow[:300]
+    return (lines or ["no reason given"])[-1][:300]
+
+
+def _read(path):
+    try:
+        with open(path, errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""

@@ -1,0 +1,187 @@
+"""What runs as an app's own user: fetching a commit, building a release. Real git repositories, real environments."""
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAMS = Path(__file__).parents[2] / "plugins" / "programs"
+MANAGE = """
+import os, sys
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+"""
+
+
+@pytest.fixture
+def program(monkeypatch):
+    """A program by its name, imported as it is on a server: beside the others."""
+    monkeypatch.syspath_prepend(str(PROGRAMS))
+    yield importlib.import_module
+    for path in PROGRAMS.glob("*.py"):
+        sys.modules.pop(path.stem, None)
+
+
+def git(where, *arguments):
+    done = subprocess.run(["git", "-C", str(where), "-c", "user.name=Ada", "-c", "user.email=a@example.org", *arguments],
+                          check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def origin(tmp_path):
+    """A repository with a commit on main and one on dev, and a tag."""
+    where = tmp_path / "origin"
+    where.mkdir()
+    git(where, "init", "-q", "-b", "main")
+    commit(where, {"a.txt": "1", "app/migrations/0001_initial.py": ""}, "First")
+    git(where, "tag", "-a", "v1", "-m", "one")
+    git(where, "branch", "dev")
+    return where
+
+
+def commit(where, files, subject):
+    for name, text in files.items():
+        (where / name).parent.mkdir(parents=True, exist_ok=True)
+        (where / name).write_text(text)
+    git(where, "add", "-A")
+    git(where, "commit", "-q", "-m", subject)
+    return git(where, "rev-parse", "HEAD")
+
+
+def wanted(origin, tmp_path, ref="main", **more):
+    return {"repo": str(origin), "ref": ref, "mirror": str(tmp_path / "repo.git"), "protocols": "file", **more}
+
+
+@pytest.mark.parametrize("ref", ["main", "dev", "v1"])
+def test_a_branch_or_a_tag_becomes_its_commit(program, origin, tmp_path, ref):
+    found = program("fetch").fetch(wanted(origin, tmp_path, ref))
+    assert found["commit"] == git(origin, "rev-parse", "main")
+    assert (found["subject"], found["author"]) == ("First", "Ada")
+    assert found["migrations"] == ["app/migrations/0001_initial.py"]
+
+
+def test_a_new_commit_is_found_and_an_old_one_can_be_named(program, origin, tmp_path):
+    fetch = program("fetch").fetch
+    first = fetch(wanted(origin, tmp_path))["commit"]
+    second = commit(origin, {"a.txt": "2"}, "Second")
+    assert fetch(wanted(origin, tmp_path))["commit"] == second
+    assert fetch(wanted(origin, tmp_path, first))["commit"] == first
+    assert fetch(wanted(origin, tmp_path, second[:9]))["commit"] == second
+
+
+def test_a_rewritten_branch_is_followed(program, origin, tmp_path):
+    fetch = program("fetch").fetch
+    fetch(wanted(origin, tmp_path))
+    git(origin, "commit", "-q", "--amend", "-m", "Rewritten")
+    assert fetch(wanted(origin, tmp_path))["subject"] == "Rewritten"
+
+
+def test_a_missing_branch_names_those_that_are_there(program, origin, tmp_path):
+    with pytest.raises(program("report").Stop) as stop:
+        program("fetch").fetch(wanted(origin, tmp_path, "nope"))
+    assert str(stop.value) == f"Branch 'nope' does not exist in {origin}. Branches: dev, main."
+
+
+@pytest.mark.parametrize("repo", ["file:///etc", "ext::sh -c touch% CANARY", "--upload-pack=touch CANARY", "/etc", "git://127.0.0.1/x"])
+def test_other_ways_to_a_repository_are_refused(program, tmp_path, monkeypatch, repo):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(program("report").Stop, match="could not be read"):
+        program("fetch").fetch({"repo": repo, "ref": "main", "mirror": str(tmp_path / "repo.git")})
+    assert not list(tmp_path.glob("**/CANARY"))
+
+
+def test_looking_leaves_nothing_behind(program, origin, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "passing"))
+    (tmp_path / "passing").mkdir()
+    found = program("fetch").fetch(wanted(origin, tmp_path, look=True))
+    assert found["subject"] == "First"
+    assert not (tmp_path / "repo.git").exists()
+    assert not list((tmp_path / "passing").iterdir())
+
+
+def checked_out(program, origin, tmp_path):
+    found = program("fetch").fetch(wanted(origin, tmp_path))
+    return program("tree").check_out(str(tmp_path / "repo.git"), found["commit"], str(tmp_path / "release"))
+
+
+def test_the_files_of_the_commit_are_written_and_leftovers_go(program, origin, tmp_path):
+    (tmp_path / "release").mkdir()
+    (tmp_path / "release" / "left").write_text("half a build")
+    tree = checked_out(program, origin, tmp_path)
+    assert Path(tree, "a.txt").read_text() == "1"
+    assert sorted(os.listdir(tmp_path / "release")) == ["app"]
+
+
+def test_a_published_link_out_of_the_project_is_refused(program, origin, tmp_path):
+    (origin / "public").symlink_to("/etc")
+    commit(origin, {}, "Trick")
+    tree = checked_out(program, origin, tmp_path)
+    with pytest.raises(program("report").Stop, match="'public' in the repository points outside the project."):
+        program("site_build").published(tree, "public")
+
+
+def test_a_link_among_published_files_may_not_lead_out(program, origin, tmp_path):
+    (origin / "public").mkdir()
+    (origin / "public" / "passwd").symlink_to("/etc/passwd")
+    commit(origin, {"public/index.html": "hello"}, "Trick")
+    tree = checked_out(program, origin, tmp_path)
+    with pytest.raises(program("report").Stop, match="'public/passwd' in the repository points outside"):
+        program("tree").publish(os.path.join(tree, "public"), str(tmp_path / "out"), tree, "public")
+
+
+def test_a_project_is_found_wherever_manage_py_lies(program, tmp_path):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "backend" / "web").mkdir(parents=True)
+    (tmp_path / "backend" / "web" / "manage.py").write_text(MANAGE)
+    build = program("django_build")
+    project = build.find_project(str(tmp_path), "")
+    assert project == str(tmp_path / "backend" / "web")
+    assert build.find_settings(project) == "config.settings"
+
+
+def test_without_manage_py_it_is_said_that_this_is_no_django_project(program, tmp_path):
+    with pytest.raises(program("report").Stop, match="holds no manage.py"):
+        program("django_build").find_project(str(tmp_path), "")
+
+
+@pytest.mark.parametrize(("application", "expected"), [
+    ("config.wsgi.application", "config.wsgi:application"), (None, "shop.wsgi:application"),
+])
+def test_the_wsgi_application_is_found(program, application, expected):
+    assert program("django_build").wsgi_of(application, "shop.settings") == expected
+
+
+def environment(program, tmp_path, name, requirements):
+    release = tmp_path / name
+    (release / "app").mkdir(parents=True)
+    (release / "app" / "requirements.txt").write_text(requirements)
+    return program("python_env").Environment(str(release), str(release / "app"), {"cache": str(tmp_path / "cache")})
+
+
+def test_the_same_requirements_take_over_the_environment_with_its_own_paths(program, tmp_path, capsys):
+    first = environment(program, tmp_path, "one", "# nothing\n")
+    first.interpreter = lambda: sys.executable
+    first.make(None)
+    script = Path(first.directory, "bin", "tool")
+    script.write_text(f"#!{first.python}\nprint('tool')\n")
+    script.chmod(0o755)
+    second = environment(program, tmp_path, "two", "# nothing\n")
+    second.make(str(tmp_path / "one"))
+    assert "taken over" in capsys.readouterr().out
+    assert (tmp_path / "two" / "venv" / "bin" / "tool").read_text().startswith(f"#!{second.python}\n")
+    assert script.read_text().startswith(f"#!{first.python}\n")
+    prefix = subprocess.run([second.python, "-c", "import sys; print(sys.prefix)"], capture_output=True, text=True, check=True)
+    assert prefix.stdout.strip() == second.directory
+
+
+@pytest.mark.parametrize("line", ["-e .", "./lib", "git+https://example.org/x", "x @ git+https://example.org/x"])
+def test_requirements_that_can_move_are_installed_anew(program, tmp_path, line):
+    assert environment(program, tmp_path, "one", line + "\n").key() == ""
+
+
+def test_the_cause_of_a_failed_installation_is_found(program):
+    output = "Using Python 3.11\n  × No solution found when resolving dependencies:\n  ╰─▶ Because nope was not found in the registry\n"
+    assert program("python_env").reason(output) == "Because nope was not found in the registry"
