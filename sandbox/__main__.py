@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
         return added
 
     booted = verb(up, "up", "boot a server, new or stopped")
-    booted.add_argument("--release", default="bookworm", choices=image.RELEASES)
+    booted.add_argument("--release", choices=image.RELEASES, help="Debian 12 (bookworm, the default) or 13 (trixie)")
     booted.add_argument("--from", dest="layer", metavar="LAYER", help="boot over a saved layer")
     booted.add_argument("--stamp", help="refuse the layer unless it was saved with this stamp")
     verb(reset, "reset", "make a server bare again: same name, address and keys, an empty disk")

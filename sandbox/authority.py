@@ -32,7 +32,7 @@ NEW_KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
 def root(place: Place) -> Path:
     """The root certificate (PEM) of this sandbox, made once; servers that use its services must trust it."""
     directory = place.state / "authority"
-    with locked(place.state / "authority.lock"):
+    with locked(place.lock("authority")):
         if not (directory / "root.pem").exists():
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             request(directory, "half", "root", f"WebOps sandbox {place.tag}", "DNS:invalid", [])

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import shutil
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
-from sandbox import image, layer
+from sandbox import image, layer, server
 from sandbox.place import Place, locked
 
 
 def unneeded(place: Place) -> list[Path]:
     """Directories in the cache that no new server will boot over and that no living or stopped one stands on."""
     images = {found.root.parent for release in image.RELEASES if (found := image.find(place, release))}
-    needed = images | {root.parent for kept in layer.layers(place) for root in kept.roots}
+    needed = images | {root.parent for kept in layer.layers(place) for root in kept.roots} | stood_on(place)
     used = mounted()
     old = [path for parent in (place.images(), *place.layers().glob("*")) if parent.is_dir()
            for path in parent.iterdir() if path.is_dir() and not path.is_symlink() and path not in needed]
     return sorted(path for path in old if str(path / "root") not in used and not path.name.endswith(".half"))
+
+
+def stood_on(place: Place) -> set[Path]:
+    """The images and layers of all servers of all sandboxes of this machine, also of stopped ones."""
+    states = [Path(record.read_text()) for record in (place.cache / "states").glob("*")]
+    return {root.parent for state in states
+            for one in server.servers(replace(place, state=state)) for root in one.layers}
 
 
 def mounted() -> str:
@@ -32,7 +40,7 @@ def mounted() -> str:
 
 def clear(place: Place) -> list[Path]:
     """Delete what is not needed; returns what was deleted. Builds under way are waited for."""
-    with locked(place.cache / "machine.lock"):
+    with locked(place.cache / "locks" / "machine"):
         paths = unneeded(place)
         for path in paths:
             shutil.rmtree(path, ignore_errors=True)

@@ -14,7 +14,7 @@ from sandbox.host import Requirement
 
 def install(needs: Sequence[Requirement]) -> None:
     """Install what is missing of `needs`, after saying what and why. CannotBoot: no root, or no apt."""
-    lacking = [need for need in needs if not shutil.which(need.command)]
+    lacking = [need for need in needs if not need.met]
     if not lacking:
         return
     packages = sorted({need.package for need in lacking})

@@ -22,32 +22,46 @@ STOCK_CERTIFICATES = Path("/usr/share/ca-certificates")
 
 @dataclass(frozen=True)
 class Requirement:
-    """A Debian package that the host needs, the command that proves it is there, and the reason."""
+    """A Debian package that the host needs, the command or file that proves it is there, and the reason.
+
+    Servers boot without one that is not `to_boot`; what it is for then says that it is missing.
+    """
 
     package: str
-    command: str
+    proof: str
     reason: str
+    to_boot: bool = True
+
+    @property
+    def met(self) -> bool:
+        return Path(self.proof).exists() if self.proof.startswith("/") else bool(shutil.which(self.proof, path=path()))
+
+
+def path() -> str:
+    """The search path with the administrator's directories, which a plain `su` leaves out."""
+    return os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/local/sbin:/usr/sbin:/sbin"
 
 
 def requirements() -> list[Requirement]:
     """Every Debian package that the sandbox needs on the host, with its reason."""
+    keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
     return [
         Requirement("systemd-container", "systemd-nspawn", "boots a directory as a server with systemd as PID 1"),
         Requirement("debootstrap", "debootstrap", "builds the Debian base images"),
+        Requirement("debian-archive-keyring", keyring, "proves that the images' packages are Debian's"),
         Requirement("iproute2", "ip", "gives every server its own network and address"),
         Requirement("iptables", "iptables", "lets servers reach package registries through this machine"),
         Requirement("openssh-client", "ssh-keygen", "makes SSH keys and reaches the servers"),
-        Requirement("openssl", "openssl", "makes the sandbox's own certificate authority and hashes passwords"),
+        Requirement("openssl", "openssl", "hashes passwords and makes the sandbox's own certificates"),
         Requirement("util-linux", "nsenter", "runs commands in a server even where its network is cut"),
-        Requirement("git", "git", "serves repositories to the servers"),
-        Requirement("pebble", "pebble", "is the certificate authority (ACME) that tests get certificates from"),
+        Requirement("git", "git", "serves repositories to the servers", to_boot=False),
+        Requirement("pebble", "pebble", "is the certificate authority (ACME) that tests ask", to_boot=False),
     ]
 
 
-def missing() -> list[Requirement]:
-    """The requirements that this host lacks."""
-    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-    return [need for need in requirements() if not shutil.which(need.command, path=path)]
+def missing(to_boot: bool = False) -> list[Requirement]:
+    """The requirements that this host lacks: all, or only those without which no server boots."""
+    return [need for need in requirements() if not need.met and (need.to_boot or not to_boot)]
 
 
 def why_not() -> str | None:
@@ -58,7 +72,7 @@ def why_not() -> str | None:
         return f"Sandbox servers need root (try again with sudo); {INSTEAD}"
     if not has_overlay():
         return f"Sandbox servers need overlayfs, and this kernel has none; {INSTEAD}"
-    if lacking := missing():
+    if lacking := missing(to_boot=True):
         packages = " ".join(need.package for need in lacking)
         return (f"Sandbox servers need packages that are not installed "
                 f"(`apt-get install --no-install-recommends {packages}`); {INSTEAD}")
@@ -68,8 +82,8 @@ def why_not() -> str | None:
 def has_overlay() -> bool:
     if "overlay" in Path("/proc/filesystems").read_text():
         return True
-    path = shutil.which("modprobe", path="/usr/sbin:/sbin")
-    return path is not None and subprocess.run([path, "overlay"], capture_output=True, check=False).returncode == 0
+    modprobe = shutil.which("modprobe", path=path())
+    return modprobe is not None and subprocess.run([modprobe, "overlay"], capture_output=True).returncode == 0
 
 
 def must_boot() -> None:
@@ -80,7 +94,10 @@ def must_boot() -> None:
 
 def call(argv: Sequence[str], *, text: str | None = None, env: Mapping[str, str] | None = None) -> str:
     """Run a command of the host and return its output; raises SandboxError with its last lines."""
-    done = subprocess.run(argv, input=text, env=env, capture_output=True, text=True, check=False)
+    found = shutil.which(argv[0], path=path())
+    if not found:
+        raise SandboxError(f"`{argv[0]}` is not installed: `python3 -m sandbox doctor` shows what is missing.")
+    done = subprocess.run([found, *argv[1:]], input=text, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip())[-800:]
         raise SandboxError(f"`{' '.join(argv)}` failed with {done.returncode}: {said}")
@@ -91,7 +108,7 @@ def own_certificates(bundle: Path = BUNDLE, stock: Path = STOCK_CERTIFICATES) ->
     """Certificates (PEM) that this host trusts and a fresh Debian would not: a company's or a proxy's own."""
     if not bundle.exists():
         return []
-    known = {pem for path in stock.rglob("*.crt") for pem in pems(path.read_text(errors="replace"))}
+    known = {pem for file in stock.rglob("*.crt") for pem in pems(file.read_text(errors="replace"))}
     return [pem for pem in pems(bundle.read_text(errors="replace")) if pem not in known]
 
 
@@ -108,8 +125,8 @@ def certificates_stamp() -> str:
 
 def resolver() -> str:
     """A resolv.conf that works inside a server: the host's, or systemd-resolved's upstream where that is a stub."""
-    for path in (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf")):
-        text = path.read_text() if path.exists() else ""
+    for file in (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf")):
+        text = file.read_text() if file.exists() else ""
         if re.search(r"^nameserver\s+(?!127\.|::1)", text, re.MULTILINE):
             return text
     raise SandboxError("No name server in /etc/resolv.conf can be reached from a server (only 127.0.0.1): "
@@ -151,8 +168,8 @@ def local_indexes(settings: Mapping[str, str]) -> list[Path]:
     places = []
     for key in ("index-url", "extra-index-url", "find-links"):
         for word in settings.get(key, "").split():
-            path = Path(word.removeprefix("file://"))
-            if path.is_absolute() and path.is_dir():
+            found = Path(word.removeprefix("file://"))
+            if found.is_absolute() and found.is_dir():
                 # An index in the usual form (…/simple) links to files beside it.
-                places.append(path.parent if path.name == "simple" else path)
+                places.append(found.parent if found.name == "simple" else found)
     return sorted(set(places))

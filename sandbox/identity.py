@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sandbox.host import call
-from sandbox.place import Place, locked
+from sandbox.place import Place, locked, write_whole
 
 KEY = "id_ed25519"
 
@@ -20,7 +20,7 @@ KEY = "id_ed25519"
 def key_pair(place: Place) -> Path:
     """The private key that opens every server of this sandbox (its public half beside it), made once."""
     path = place.state / "ssh" / KEY
-    with locked(place.state / "ssh.lock"):
+    with locked(place.lock("ssh")):
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             make_key(path, f"sandbox-{place.tag}")
@@ -42,12 +42,12 @@ def host_key(directory: Path, name: str) -> Path:
 def write_known_hosts(place: Place) -> Path:
     """The known_hosts file of all servers of this sandbox, by address and by name."""
     path = place.state / "ssh" / "known_hosts"
-    with locked(place.state / "ssh.lock"):
+    with locked(place.lock("ssh")):
         lines = []
         for record in sorted(place.state.glob("servers/*/address")):
             key = (record.parent / "ssh_host_ed25519_key.pub").read_text().split()[:2]
             lines.append(f"{record.read_text().strip()},{record.parent.name} {' '.join(key)}\n")
-        path.write_text("".join(lines))
+        write_whole(path, "".join(lines))
     return path
 
 

@@ -50,11 +50,14 @@ def stamp(release: str) -> str:
 
 def find(place: Place, release: str) -> Image | None:
     """The image of this release if it is built, fits the recipe and is young enough."""
-    image = Image(release, stamp(release), place.images() / f"{release}-{stamp(release)}" / "root")
-    built = image.root.parent / "built"
-    if not built.exists() or time.time() - built.stat().st_mtime > MAX_AGE_DAYS * 86400:
+    built = max(place.images().glob(f"{release}-{stamp(release)}*/built"), key=modified, default=None)
+    if not built or time.time() - modified(built) > MAX_AGE_DAYS * 86400:
         return None
-    return image
+    return Image(release, stamp(release), built.parent / "root")
+
+
+def modified(path: Path) -> float:
+    return path.stat().st_mtime
 
 
 def ensure(place: Place, release: str, say: Callable[[str], None] = lambda line: None) -> Image:
@@ -67,7 +70,7 @@ def ensure(place: Place, release: str, say: Callable[[str], None] = lambda line:
     if image := find(place, release):
         return image
     host.must_boot()
-    with locked(place.images() / f"{release}.lock"):
+    with locked(place.cache / "locks" / f"image-{release}"):
         if image := find(place, release):
             return image
         say(f"Building the {release} base image once (about two minutes) …")
@@ -76,7 +79,8 @@ def ensure(place: Place, release: str, say: Callable[[str], None] = lambda line:
 
 def build(place: Place, release: str) -> Image:
     """Build the image beside its place and rename it: half an image is never found. The caller holds the lock."""
-    target = place.images() / f"{release}-{stamp(release)}"
+    # With the day in its name, an image is never replaced: layers and stopped servers stand on theirs.
+    target = place.images() / f"{release}-{stamp(release)}-{time.strftime('%Y%m%d')}"
     half = place.images() / f"{release}.half"
     shutil.rmtree(half, ignore_errors=True)
     half.mkdir(parents=True)
@@ -86,9 +90,6 @@ def build(place: Place, release: str) -> Image:
         configure(release, half / "root")
         finish(half / "root", log)
     (half / "built").write_text(f"{release} {stamp(release)}\n")
-    if target.exists():
-        # Too old rather than unfit: servers may still stand on it, so it is set aside for `doctor` to clear.
-        target.rename(target.with_name(f"{target.name}.old-{int(time.time())}"))
     half.rename(target)
     return Image(release, stamp(release), target / "root")
 

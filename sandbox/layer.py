@@ -44,7 +44,7 @@ def save(place: Place, server_name: str, name: str, stamp: str = "") -> Layer:
     one = server.stop(place, server_name)
     home = place.layers() / one.release
     half = home / f"{name}.half"
-    with locked(home / f"{name}.lock"):
+    with locked(place.cache / "locks" / f"layer-{one.release}-{name}"):
         shutil.rmtree(half, ignore_errors=True)
         half.mkdir(parents=True)
         half.chmod(0o700)
@@ -113,7 +113,8 @@ def layers(place: Place) -> list[Layer]:
     return found
 
 
-def up(place: Place, server_name: str, name: str, release: str = "bookworm", stamp: str | None = None) -> server.Server:
+def up(place: Place, server_name: str, name: str, release: str | None = None,
+       stamp: str | None = None) -> server.Server:
     """Boot a new server over the layer; raises StaleLayer where it is missing or does not fit."""
-    layer = find(place, name, release, stamp)
-    return server.up(place, server_name, release, layer.roots[:-1])
+    layer = find(place, name, release or image.RELEASES[0], stamp)
+    return server.up(place, server_name, layer.release, layer.roots[:-1])

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from sandbox.errors import SandboxError
 from sandbox.host import call
-from sandbox.place import Place, check_subnet, locked
+from sandbox.place import Place, check_subnet, locked, write_whole
 
 FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
-MACHINE_LOCK = "machine.lock"
+MACHINE_LOCK = "locks/machine"
 PREFIX = "wosb"
 
 
@@ -42,8 +42,10 @@ def ensure(place: Place) -> Network:
             # After a reboot another sandbox may hold the subnet that was ours.
             network = choose(place)
         place.state.mkdir(parents=True, exist_ok=True)
-        # Written first: whatever is made after this line is found again by cleaning.
-        (place.state / "network.json").write_text(json.dumps(asdict(network)))
+        # Written first: whatever is made after these lines is found again by cleaning.
+        place.record().parent.mkdir(parents=True, exist_ok=True)
+        write_whole(place.record(), str(place.state))
+        write_whole(place.state / "network.json", json.dumps(asdict(network)))
         connect(place, network)
         return network
 
@@ -91,7 +93,13 @@ def connect(place: Place, network: Network) -> None:
     if FORWARD.read_text().strip() == "0":
         (place.cache / "ip_forward.was_off").touch()
         FORWARD.write_text("1")
-    drop_rules(place)
+    if len(rules(place)) != 3:
+        # Only where one is missing: a connection that begins between the two would hang for ever.
+        drop_rules(place)
+        add_rules(place, network)
+
+
+def add_rules(place: Place, network: Network) -> None:
     remark = ["-m", "comment", "--comment", f"webops-sandbox-{place.tag}"]
     call(["iptables", "-w", "-t", "nat", "-A", "POSTROUTING", "-s", network.subnet, "!", "-d", network.subnet,
           *remark, "-j", "MASQUERADE"])
@@ -107,12 +115,16 @@ def outward_mtu() -> int:
     return 1500
 
 
+def rules(place: Place) -> list[tuple[str, list[str]]]:
+    """Every iptables rule that carries this sandbox's remark: its table and its words."""
+    return [(table, shlex.split(line)[1:]) for table in ("nat", "filter")
+            for line in call(["iptables", "-w", "-t", table, "-S"]).splitlines()
+            if re.match(rf"-A .*webops-sandbox-{place.tag}\b", line)]
+
+
 def drop_rules(place: Place) -> None:
-    """Delete every iptables rule that carries this sandbox's remark."""
-    for table in ("nat", "filter"):
-        for line in call(["iptables", "-w", "-t", table, "-S"]).splitlines():
-            if re.search(rf"webops-sandbox-{place.tag}\b", line) and line.startswith("-A "):
-                call(["iptables", "-w", "-t", table, "-D", *shlex.split(line)[1:]])
+    for table, words in rules(place):
+        call(["iptables", "-w", "-t", table, "-D", *words])
 
 
 def remove(place: Place) -> None:

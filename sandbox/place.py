@@ -7,6 +7,7 @@ import hashlib
 import ipaddress
 import os
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,6 +38,14 @@ class Place:
 
     def server_dir(self, name: str) -> Path:
         return self.state / "servers" / name
+
+    def lock(self, name: str) -> Path:
+        """A lock file of this sandbox; it lies in the cache, so that deleting the state deletes no lock in use."""
+        return self.cache / "locks" / f"{self.tag}-{name}"
+
+    def record(self) -> Path:
+        """Where the machine remembers that this sandbox exists."""
+        return self.cache / "states" / self.tag
 
     def images(self) -> Path:
         return self.cache / "images"
@@ -86,6 +95,15 @@ def check_name(name: str) -> str:
         raise SandboxError(f"{name!r} cannot name a server: start with a small letter, then up to 29 small "
                            "letters, digits or single dashes, like web1.")
     return name
+
+
+def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
+    """Write a file so that a reader finds the old text or the new one, never half of it."""
+    half = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
+    half.touch(mode=0o600)
+    half.write_text(text)
+    half.chmod(mode)
+    half.rename(path)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from sandbox import host
 from sandbox.errors import SandboxError
 from sandbox.place import Place
 
@@ -23,7 +24,7 @@ def start(place: Place, role: str, argv: Sequence[str], log: Path, env: Mapping[
           cwd: Path | None = None) -> int:
     """Start a program in a session of its own, marked as this sandbox's `role`; returns its process id."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    environment = {**(os.environ if env is None else env), MARK: f"{place.state}:{role}"}
+    environment = {**(os.environ if env is None else env), MARK: f"{place.state}:{role}", "PATH": host.path()}
     with log.open("ab") as output:
         return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
                                 env=environment, cwd=cwd, start_new_session=True).pid

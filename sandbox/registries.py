@@ -12,15 +12,16 @@ from pathlib import Path
 from sandbox import host, packages, process
 from sandbox.errors import SandboxError
 from sandbox.identity import Disk
-from sandbox.place import REPOSITORY, Place
+from sandbox.place import REPOSITORY, Place, locked
 
 
 def start_cache(place: Place, gateway: str) -> None:
     """Let the package cache listen at the gateway, unless it does; raises SandboxError if it cannot."""
     log = place.state / "packages.log"
-    if not process.find(place, packages.ROLE):
-        argv = [sys.executable, "-m", "sandbox.packages", gateway, str(place.cache / "packages")]
-        process.start(place, packages.ROLE, argv, log, cwd=REPOSITORY)
+    with locked(place.lock("packages")):
+        if not process.find(place, packages.ROLE):
+            argv = [sys.executable, "-m", "sandbox.packages", gateway, str(place.cache / "packages")]
+            process.start(place, packages.ROLE, argv, log, cwd=REPOSITORY)
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         try:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sandbox import boot, guest, host, identity, image, network, process, registries
 from sandbox.errors import SandboxError
-from sandbox.place import Place, check_name, locked
+from sandbox.place import Place, check_name, locked, write_whole
 
 # Names under which servers find what the sandbox offers at its gateway.
 SERVICES = ("acme.sandbox.test", "git.sandbox.test")
@@ -47,28 +47,39 @@ class Server:
                 f"{user or self.ssh_user}@{self.address}", *command]
 
 
-def up(place: Place, name: str, release: str = "bookworm", layers: Sequence[Path] = (),
+def up(place: Place, name: str, release: str | None = None, layers: Sequence[Path] = (),
        say: Callable[[str], None] = lambda line: None) -> Server:
     """Boot the server, new or stopped, and return when its SSH answers; one that runs is returned as it is.
 
-    `layers` are directories between the server's own files and the base image, the uppermost first.
-    Raises CannotBoot, or SandboxError where the name exists with another release.
+    Without a release, that of the stopped server, else Debian 12. `layers` are directories between the server's
+    own files and the base image, the uppermost first. Raises CannotBoot, or SandboxError where the name exists
+    with another release or other layers.
     """
     host.must_boot()
     check_name(name)
     found = find(place, name)
-    if found and found.release != release and found.layers:
-        raise SandboxError(f"{name} exists with {found.release}: `down {name}` first, or choose another name.")
-    if found and found.running:
-        return found
-    base = image.ensure(place, release, say)
+    if found:
+        must_fit(found, release, layers)
+        if found.running:
+            return found
+    base = image.ensure(place, release or (found.release if found else image.RELEASES[0]), say)
     wired = network.ensure(place)
-    with locked(place.state / "servers.lock"):
-        server = found or create(place, wired, name, release, (*layers, base.root))
+    with locked(place.lock("servers")):
+        server = found or create(place, wired, name, base.release, (*layers, base.root))
         if ipaddress.IPv4Address(server.address) not in ipaddress.IPv4Network(wired.subnet):
             server = replace(server, address=free_address(place, wired))
         save(place, server)
     return start(place, server, wired)
+
+
+def must_fit(found: Server, release: str | None, layers: Sequence[Path]) -> None:
+    if release not in (None, found.release):
+        said = f"with {found.release}"
+    elif layers and found.layers[:-1] != tuple(layers):
+        said = "over another layer"
+    else:
+        return
+    raise SandboxError(f"{found.name} exists {said}: `down {found.name}` first, or take another name.")
 
 
 def create(place: Place, wired: network.Network, name: str, release: str, layers: tuple[Path, ...]) -> Server:
@@ -105,11 +116,9 @@ def save(place: Place, server: Server) -> None:
     directory = place.server_dir(server.name)
     (directory / "upper").mkdir(parents=True, exist_ok=True)
     record = asdict(replace(server, pid=None))
-    path = directory / "server.json"
-    path.touch(mode=0o600)
-    path.write_text(json.dumps(record, default=str, indent=1))
     identity.host_key(directory, server.name)
-    (directory / "address").write_text(server.address)
+    write_whole(directory / "address", server.address)
+    write_whole(directory / "server.json", json.dumps(record, default=str, indent=1), 0o600)
 
 
 def find(place: Place, name: str) -> Server | None:
@@ -180,3 +189,4 @@ def down_all(place: Place) -> None:
     deadline = time.monotonic() + 5
     while place.state.exists() and time.monotonic() < deadline:
         shutil.rmtree(place.state, ignore_errors=True)
+    place.record().unlink(missing_ok=True)

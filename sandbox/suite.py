@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from sandbox import acme, authority, gitserver, guest, layer, network, server, snapshot
+from sandbox import acme, authority, gitserver, guest, host, layer, network, server, snapshot
 from sandbox.errors import SandboxError
 from sandbox.place import Place, find_place
 from sandbox.server import Server
@@ -23,7 +23,7 @@ class Sandbox:
 
     place: Place
 
-    def up(self, name: str, release: str = "bookworm", *, from_layer: str | None = None, stamp: str | None = None,
+    def up(self, name: str, release: str | None = None, *, from_layer: str | None = None, stamp: str | None = None,
            trust: Sequence[Path] = ()) -> Server:
         """Boot a server, bare or over a layer, that trusts the certificates given. Raises StaleLayer, SandboxError."""
         if from_layer:
@@ -89,8 +89,10 @@ def sandbox(suite: str, subnet: str | None = None) -> Iterator[Sandbox]:
     same suite runs elsewhere; different suites run side by side.
     """
     place = find_place(f"{find_place().state}-{suite}", subnet)
-    place.state.parent.mkdir(parents=True, exist_ok=True)
-    with (place.state.parent / f"{place.state.name}.lock").open("w") as lock:
+    host.must_boot()
+    path = place.lock("suite")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
