@@ -1,5 +1,5 @@
 # Plain strings for paths: there are a hundred thousand of them. Nothing is made in /tmp, it is only left out.
-# ruff: noqa: PTH115, PTH114, PTH118, PTH123, S108
+# ruff: noqa: PTH115, PTH118, PTH123, S108
 """Runs in a server: prints what is there, as sorted lines.
 
 What changes by itself on an idle server (logs, caches, counters) is left out.
