@@ -144,6 +144,7 @@ def present(wish, cluster):
     role = first(cluster.rows(ROLE.format(owner=literal(wish["owner"]))))
     database = first(cluster.rows(DATABASE.format(database=literal(wish["database"]))))
     refuse_strangers(wish, role, database)
+    refuse_second(wish, ours(wish, cluster))
     refuse_unchangeable(wish, database)
     lacking = lacking_extensions(wish, cluster, database)
     steps = [*for_role(wish, role), *for_database(wish, database)]
@@ -161,6 +162,20 @@ def refuse_strangers(wish, role, database):
         if found and (mark_of(wish) not in marks or found.get("super")):
             raise Refused(f"The {word} '{name}' exists in PostgreSQL and was not made by WebOps for {wish['name']}.",
                           "Choose another name, or remove it there yourself. Nothing was changed.")
+
+
+def ours(wish, cluster):
+    """Names of the databases and of the roles that carry this resource's mark."""
+    rows = cluster.rows(OURS.format(mark=literal(mark_of(wish))))
+    return [row["database"] for row in rows if "database" in row], [row["role"] for row in rows if "role" in row]
+
+
+def refuse_second(wish, found):
+    """A new name would leave the data behind under the old one."""
+    for word, wanted, names in (("database", wish["database"], found[0]), ("owner", wish["owner"], found[1])):
+        if names and wanted not in names:
+            raise Refused(f"The {word} of {wish['name']} is called '{names[0]}', which stays for its life.",
+                          f"Use '{names[0]}' again, or make another resource for '{wanted}'.")
 
 
 def refuse_unchangeable(wish, database):
@@ -216,13 +231,12 @@ def absent(wish, cluster):
     """Data goes only when its name is given; found by our mark, so that nothing else can be named."""
     if not wish["drop"]:
         return []
-    rows = cluster.rows(OURS.format(mark=literal(mark_of(wish))))
-    databases = [row["database"] for row in rows if "database" in row]
+    databases, roles = ours(wish, cluster)
     if databases and databases != [wish["drop"]]:
         raise Refused(f"The database of {wish['name']} is called '{databases[0]}', not '{wish['drop']}'.",
                       "Give exactly its name to remove its data. Nothing was changed.")
     steps = [("postgres", f"DROP DATABASE {identifier(name)} WITH (FORCE);") for name in databases]
-    return steps + [("postgres", f"DROP ROLE {identifier(row['role'])};") for row in rows if "role" in row]
+    return steps + [("postgres", f"DROP ROLE {identifier(name)};") for name in roles]
 
 
 if __name__ == "__main__":
