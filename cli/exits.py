@@ -43,12 +43,12 @@ class Stop(click.ClickException):
     `problems` are (field, message) pairs of refused values; `code` is the panel's code for programs.
     """
 
-    exit_code: int
+    exit_code: int = Exit.FAILED  # type: ignore[misc]  # click reads it from the instance, too
 
     def __init__(self, message: str, exit_code: int = Exit.FAILED, *, next_step: str = "", code: str = "",
                  problems: list[tuple[str, str]] | None = None) -> None:
         super().__init__(message)
-        self.exit_code = int(exit_code)  # type: ignore[misc]  # click calls a class variable what it reads per instance
+        self.exit_code = int(exit_code)
         self.next_step = next_step
         self.code = code
         self.problems = problems or []

@@ -33,8 +33,8 @@ _COMMANDS = {
 }
 
 _EPILOG = """Every action of a kind is a command too: `webops deploy NAME`, `webops restart NAME`,
-`webops remove NAME` … (`webops kinds` lists them). With --local, anywhere on the line, the playbooks of this checkout run on inventory/
-without a panel."""
+`webops remove NAME` … (`webops kinds` lists them). With --local, anywhere on the line, the playbooks of this
+checkout run on inventory/ without a panel."""
 
 
 class Root(LazyGroup):

@@ -21,7 +21,7 @@ LOOKS = {
 
 def state(name: str) -> str:
     shape, colour = LOOKS.get(name, ("○", None))
-    return click.style(f"{shape} {name}", fg=colour)
+    return click.style(f"{shape} {name}", fg=colour) if colour else f"{shape} {name}"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]], nothing: str) -> None:

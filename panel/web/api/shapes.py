@@ -60,7 +60,7 @@ def resource(row: Resource, secrets: Mapping[str, Any]) -> dict[str, Any]:
     kind = _kind(row.kind)
     return {
         "name": row.name, "kind": row.kind, "kind_label": kind.label if kind else row.kind,
-        "server": row.server.name, "address": row.server.address,
+        "server": row.server.name, "address": row.server.address, "port": row.server.port,
         "parent": row.parent.name if row.parent else None, "parts": sorted(one.name for one in row.parts),
         "title": row.values.get(kind.title) if kind else None, "link": kind.url(row.values) if kind else None,
         "values": row.values, "secrets": dict(secrets),

@@ -1,0 +1,215 @@
+"""The door without a panel: values are cleaned by the same catalog and kept in inventory/."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from cli.doors import Wish
+from cli.exits import Exit, Stop
+from cli.local.inventory import DEPLOY, Inventory, Resource, environment, key_file, known_hosts
+from cli.overlay import laid_over
+from panel.catalog import Kind, NoSuchKind, Refused, catalog, clean, merge_secrets, part_values
+from panel.catalog.described import described
+
+
+class Local:
+    """Same words and same refusals as a panel."""
+
+    def __init__(self, inventory: Inventory | None = None) -> None:
+        self.inventory = inventory or Inventory()
+
+    def kinds(self) -> list[dict[str, Any]]:
+        return [described(kind) for kind in catalog().kinds.values()]
+
+    def kind(self, name: str) -> dict[str, Any]:
+        return described(_kind(name))
+
+    def resources(self) -> list[dict[str, Any]]:
+        return [self._shown(one) for one in sorted(self.inventory.resources(), key=lambda one: one.name)]
+
+    def resource(self, name: str) -> dict[str, Any]:
+        return self._shown(self._must(name))
+
+    def values(self, name: str, secrets: bool) -> dict[str, Any]:
+        one = self._must(name)
+        return {"name": name, "kind": one.kind, "server": one.server,
+                "values": {**one.values, **(one.secrets if secrets else {})}}
+
+    def logs(self, name: str, lines: int, follow: bool) -> Iterator[str]:
+        """The journal, over SSH as webops-deploy."""
+        one = self._must(name)
+        server = self.inventory.server(one.server)
+        ssh = ["ssh", "-i", str(key_file()), "-o", "IdentitiesOnly=yes", "-o",
+               f"UserKnownHostsFile={known_hosts(self.inventory.folder)}", "-p", str(server.port),
+               f"{DEPLOY}@{server.address}"]
+        record = subprocess.run([*ssh, "cat", f"/etc/webops/resources/{name}.json"], capture_output=True, text=True,
+                                check=False, env=environment())
+        if record.returncode:
+            raise Stop(f"{name} has no journal on {one.server}: {record.stderr.strip() or 'it is not there'}.")
+        units = [word for unit in json.loads(record.stdout).get("journal", []) for word in ("-u", unit)]
+        if not units:
+            raise Stop(f"{name} writes no journal of its own.", Exit.REFUSED)
+        ask = ["journalctl", "--no-pager", "-o", "short-iso", "-n", str(lines), *units, *(["-f"] if follow else [])]
+        yield from _lines([*ssh, shlex.join(ask)])
+
+    def carry_out(self, wish: Wish, *, wait: bool, as_json: bool) -> Exit:
+        """Write what is wanted, then run the playbook. With --check nothing is written."""
+        try:
+            code = self._apply(wish, as_json) if wish.action == "main" else self._act(wish, as_json)
+        except Refused as refused:
+            raise Stop(f"{len(refused.problems)} value(s) cannot be used.", Exit.REFUSED, code="invalid_values",
+                       problems=[(one.parameter, one.message) for one in refused.problems]) from None
+        if as_json:
+            state = {Exit.OK: "succeeded", Exit.CANCELED: "canceled"}.get(code, "failed")
+            click.echo(json.dumps({"resource": wish.name, "kind": wish.kind, "action": wish.action, "state": state,
+                                   "mode": "check" if wish.check else "apply"}, indent=2))
+        return code
+
+    def _apply(self, wish: Wish, as_json: bool) -> Exit:
+        kind, old = _kind(wish.kind), self.inventory.resource(wish.name)
+        _check_name(wish, old)
+        server = wish.server or (old.server if old else None)
+        if not server:
+            raise Stop(f"{wish.name} is new: say on which server it shall be.", Exit.USAGE, next_step="--server NAME")
+        self.inventory.server(server)
+        new = _changed(kind, wish, old, server)
+        self._check_domains(kind, new)
+        parts = list(_parts(kind, new))
+        if wish.check and old is None:
+            return self._rehearse(new, as_json, wish.timeout)
+        if not wish.check:
+            gone = [one for one in self.inventory.resources() if one.parent == new.name
+                    and one.name not in {part.name for part in parts}]
+            self.inventory.drop(*gone)
+            self.inventory.put(new, *parts)
+        return self._play(new, "main", {**new.values, **new.secrets}, wish, as_json)
+
+    def _rehearse(self, new: Resource, as_json: bool, timeout: int | None) -> Exit:
+        """--check of something that is not in the inventory: on a copy of it, so that nothing is written."""
+        import shutil
+        import tempfile
+        from pathlib import Path
+
+        copy = Path(tempfile.mkdtemp(prefix="webops-inventory-"))
+        try:
+            shutil.copytree(self.inventory.folder, copy, dirs_exist_ok=True)
+            rehearsal = Local(Inventory(copy))
+            rehearsal.inventory.put(new)
+            wish = Wish(new.kind, new.name, "main", {}, check=True, timeout=timeout)
+            return rehearsal._play(new, "main", {**new.values, **new.secrets}, wish, as_json)
+        finally:
+            shutil.rmtree(copy, ignore_errors=True)
+
+    def _act(self, wish: Wish, as_json: bool) -> Exit:
+        one = self._must(wish.name)
+        if wish.action == "remove" and one.parent:
+            raise Stop(f"{one.name} is a part of {one.parent}, which decides about it.", Exit.REFUSED,
+                       next_step=f"webops apply {one.kind} {one.parent} with other values, or webops remove "
+                                 f"{one.parent}")
+        cleaned = clean(_kind(one.kind), wish.action, {**wish.values, **wish.secrets})
+        values = {**one.values, **one.secrets, **cleaned.values, **cleaned.secrets}
+        code = self._play(one, wish.action, values, wish, as_json)
+        if wish.action == "remove" and code is Exit.OK and not wish.check:
+            self.inventory.drop(one, *(part for part in self.inventory.resources() if part.parent == one.name))
+        return code
+
+    def _play(self, one: Resource, action: str, values: dict[str, Any], wish: Wish, as_json: bool) -> Exit:
+        from cli.local.play import play
+
+        kind = _kind(one.kind)
+        user = {"ansible_user": DEPLOY} if kind.actions[action].privilege == "deploy" else {}
+        return play(kind.playbook, one.host, self.inventory.hosts_file, action=action, values={**values, **user},
+                    check=wish.check, timeout=wish.timeout, to_stderr=as_json)
+
+    def _must(self, name: str) -> Resource:
+        found = self.inventory.resource(name)
+        if found is None:
+            raise Stop(f"There is no resource '{name}' in {self.inventory.hosts_file.name}.", Exit.REFUSED,
+                       next_step="webops list --local")
+        return found
+
+    def _check_domains(self, kind: Kind, new: Resource) -> None:
+        wanted = set(_domains(kind, new.values))
+        for other in self.inventory.resources():
+            if other.name == new.name or new.name in (other.parent, other.name):
+                continue
+            taken = wanted & set(_domains(_kind(other.kind), other.values))
+            if taken:
+                raise Stop(f"The domain {', '.join(sorted(taken))} is used by another resource.", Exit.REFUSED,
+                           code="domain_taken", next_step="choose another domain")
+
+    def _shown(self, one: Resource) -> dict[str, Any]:
+        kind = _kind(one.kind)
+        return {
+            "name": one.name, "kind": one.kind, "kind_label": kind.label, "server": one.server,
+            "address": self.inventory.server(one.server).address, "parent": one.parent,
+            "parts": sorted(part.name for part in self.inventory.resources() if part.parent == one.name),
+            "title": one.values.get(kind.title), "link": kind.url(one.values), "values": one.values,
+            "secrets": {name: [item["name"] for item in value] if isinstance(value, list) else True
+                        for name, value in one.secrets.items()},
+            "actions": [name for name in kind.actions if name != "main"], "observed": "unknown",
+            "observed_text": "Only a panel looks at what runs.", "observed_at": None,
+        }
+
+
+def _kind(name: str) -> Kind:
+    try:
+        return catalog().kind(name)
+    except NoSuchKind as wrong:
+        raise Stop(str(wrong), Exit.REFUSED, code="unknown_kind") from None
+
+
+def _check_name(wish: Wish, old: Resource | None) -> None:
+    from panel.catalog import Problem, formats
+
+    if old and (old.kind != wish.kind or wish.server not in (None, old.server)):
+        raise Stop(f"The name {wish.name} is taken by a {old.kind} on {old.server}.", Exit.REFUSED, code="name_taken",
+                   next_step="choose another name")
+    if found := formats.problem("name", wish.name):
+        raise Refused([Problem("name", found.code, found.message)])
+
+
+def _changed(kind: Kind, wish: Wish, old: Resource | None, server: str) -> Resource:
+    """The resource as it shall be, cleaned. Refused: values that cannot be used."""
+    secrets = old.secrets if old else {}
+    kept = {name: [item["name"] for item in value] if isinstance(value, list) else True
+            for name, value in secrets.items()}
+    given = laid_over(described(kind)["actions"]["main"], old.values if old else {}, kept, wish.values, wish.secrets,
+                      wish.unset)
+    given = {name: value for name, value in given.items() if name not in kept or value is not True}
+    cleaned = clean(kind, "main", given, known_secrets=secrets)
+    unset = {name for name, value in given.items() if value is None}
+    old_secrets = {name: value for name, value in secrets.items() if name not in unset}
+    return Resource(wish.name, kind.name, server, None, cleaned.values, merge_secrets(old_secrets, cleaned.secrets))
+
+
+def _parts(kind: Kind, parent: Resource) -> Iterator[Resource]:
+    """The parts of a resource, parts of parts included."""
+    for include in kind.includes:
+        values = part_values(kind, include, parent.values)
+        if values is not None:
+            part = Resource(include.name(parent.name), include.kind, parent.server, parent.name, values)
+            yield part
+            yield from _parts(_kind(include.kind), part)
+
+
+def _domains(kind: Kind, values: dict[str, Any]) -> Iterator[str]:
+    for parameter in kind.main.parameters:
+        if parameter.format == "domain":
+            value = values.get(parameter.name) or []
+            yield from [value] if isinstance(value, str) else value
+
+
+def _lines(argv: list[str]) -> Iterator[str]:
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, errors="replace") as process:
+        assert process.stdout
+        try:
+            yield from (line.rstrip("\n") for line in process.stdout)
+        finally:
+            process.terminate()

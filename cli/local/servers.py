@@ -1,0 +1,94 @@
+"""`webops server … --local`: servers of inventory/, reached with a key of one's own."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import subprocess
+import tempfile
+from pathlib import Path
+
+from cli.exits import Exit, Stop
+from cli.local.inventory import Inventory, Server, key_file, known_hosts, place
+from cli.local.play import play
+from cli.servers import accept
+from panel.catalog import formats
+from panel.settings import ROOT
+
+
+def add(name: str, address: str, port: int, fingerprint: str | None, login: dict[str, str] | None) -> Exit:
+    """Write the server and its accepted host key into inventory/; make it ready where a login is given."""
+    for format_name, value in (("name", name), ("address", address)):
+        if found := formats.problem(format_name, value):
+            raise Stop(f"This {format_name} cannot be used.", Exit.REFUSED, code=found.code,
+                       problems=[(format_name, found.message)])
+    inventory = Inventory()
+    if any(one.name == name for one in inventory.servers()):
+        raise Stop(f"There is a server '{name}' already.", Exit.REFUSED, code="name_taken")
+    keys = _scan(address, port)
+    if not accept([{"type": line.split()[0], "fingerprint": _fingerprint(line)} for line in keys], fingerprint):
+        raise Stop(f"The host key of {name} was not accepted, so it was not added.", Exit.REFUSED)
+    _remember(address, port, keys)
+    inventory.put_server(Server(name, address, port))
+    return ready(name, login) if login else Exit.OK
+
+
+def ready(name: str, login: dict[str, str] | None) -> Exit:
+    """Run the role `server` there: by the login for the first contact, by webops-admin later."""
+    server = Inventory().server(name)
+    public_key = _own_key()
+    with tempfile.TemporaryDirectory(prefix="webops-", dir="/dev/shm") as private:
+        values = {"server_public_keys": [public_key], **_connection(login, Path(private))}
+        return play(ROOT / "playbooks" / "server.yml", server.name, Inventory().hosts_file, action="main",
+                    values=values)
+
+
+def _connection(login: dict[str, str] | None, private: Path) -> dict[str, str]:
+    if login is None:
+        return {}
+    found = {"ansible_user": login["user"]}
+    if "private_key" in login:
+        key = private / "login_key"
+        key.touch(0o600)
+        key.write_text(login["private_key"].rstrip("\n") + "\n")
+        found["ansible_ssh_private_key_file"] = str(key)
+    if "password" in login:
+        found |= {"ansible_password": login["password"], "ansible_ssh_private_key_file": ""}
+    if sudo := login.get("sudo_password", login.get("password")):
+        found["ansible_become_password"] = sudo
+    return found
+
+
+def _own_key() -> str:
+    """The public line of this person's key, which is made at first use."""
+    private = key_file()
+    if not private.exists():
+        private.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "webops --local", "-f", str(private)],
+                       check=True)
+    return private.with_name(f"{private.name}.pub").read_text().strip()
+
+
+def _scan(address: str, port: int) -> list[str]:
+    """Host keys that the server offers, as "type base64" lines."""
+    done = subprocess.run(["ssh-keyscan", "-T", "10", "-p", str(port), "--", address], capture_output=True, text=True,
+                          check=False)
+    keys = [line.split(" ", 1)[1] for line in done.stdout.splitlines() if line and not line.startswith("#")]
+    if not keys:
+        raise Stop(f"Nobody answers with SSH at {address}, port {port}.", Exit.REFUSED,
+                   next_step="check the address, the port and the firewall")
+    return sorted(keys)
+
+
+def _fingerprint(line: str) -> str:
+    digest = hashlib.sha256(base64.b64decode(line.split()[1])).digest()
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+
+def _remember(address: str, port: int, keys: list[str]) -> None:
+    name = address if port == 22 else f"[{address}]:{port}"
+    file = known_hosts(place())
+    old = file.read_text().splitlines() if file.exists() else []
+    kept = [line for line in old if line.split(" ", 1)[0] != name]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("\n".join([*kept, *(f"{name} {key}" for key in keys)]) + "\n")
