@@ -16,9 +16,9 @@ from panel.store.db import now
 from panel.store.models import Run, State
 
 
-def owner() -> str:
-    """Who holds a lease: this process on this machine."""
-    return f"{socket.gethostname()}:{os.getpid()}"
+def owner(pid: int | None = None) -> str:
+    """Who holds a lease: a process (this one) on this machine."""
+    return f"{socket.gethostname()}:{pid or os.getpid()}"
 
 
 def claim(session: Session, run_id: int, owner: str) -> Run | None:

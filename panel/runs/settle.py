@@ -1,0 +1,103 @@
+"""The end of a run: its state in words, and what it means for the resource and the server."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from panel.runs import bell, events
+from panel.runs.outcome import Outcome
+from panel.runs.submit import SERVER_KIND, ring_next
+from panel.runs.translate import note
+from panel.store import db
+from panel.store.models import Mode, Resource, Run, RunServer, Server, State
+
+
+@dataclass
+class Verdict:
+    """How a run ended, in words where it did not succeed."""
+
+    state: State
+    error: str = ""
+    next_step: str = ""
+
+
+def settle(run_id: int, owner: str, verdict: Verdict, outcome: Outcome, last_event: int) -> bool:
+    """Write the end of a run once, then ring for the next of its lock.
+
+    A run that was taken for lost gets its true end, and says so. False: it has another end already.
+    Waits for the database as long as it takes: the end of a run must not be forgotten.
+    """
+    while True:
+        try:
+            with db.session() as session:
+                settled = _write(session, run_id, owner, verdict, outcome, last_event)
+                session.commit()
+                bell.tell(run_id)
+                if settled:
+                    ring_next(session, settled)
+            return settled is not None
+        except DBAPIError:
+            time.sleep(1)
+
+
+def _write(session: Session, run_id: int, owner: str, verdict: Verdict, outcome: Outcome, last: int) -> str | None:
+    """The run's lock, or None where nothing was changed."""
+    at = db.now(session)
+    before = session.scalar(select(Run.state).where(Run.id == run_id))
+    changed = session.execute(update(Run).where(
+        Run.id == run_id, Run.lease_owner == owner, Run.state.in_([State.RUNNING, State.LOST])).values(
+        state=verdict.state, error=verdict.error, next_step=verdict.next_step, journal=outcome.journal,
+        ended_at=at, secrets=None, lease_until=None, waits_for=""))
+    if not changed.rowcount:  # type: ignore[attr-defined]
+        return None
+    run = session.get_one(Run, run_id, populate_existing=True)
+    if before is State.LOST:
+        _say_late(session, run, at, last)
+    _write_servers(session, run, outcome)
+    if verdict.state is State.SUCCEEDED and run.mode is Mode.APPLY:
+        _follow(session, run, outcome, at)
+    return run.lock
+
+
+def _say_late(session: Session, run: Run, at: datetime, last: int) -> None:
+    words = f"Its worker was silent for a while and this run was taken for lost; it has ended after all: {run.state}."
+    row = note(words)
+    row.update(run_id=run.id, number=last + 1, at=at)
+    events.insert(session, [row])
+    run.last_event = max(run.last_event, last + 1)
+
+
+def _write_servers(session: Session, run: Run, outcome: Outcome) -> None:
+    for part in session.scalars(select(RunServer).where(RunServer.run_id == run.id)):
+        counts = outcome.hosts.get(part.host)
+        went_wrong = counts is not None and counts.failed + counts.unreachable > 0
+        part.state = State.FAILED if went_wrong and run.state is not State.SUCCEEDED else run.state
+        if counts:
+            part.ok, part.changed, part.skipped = counts.ok, counts.changed, counts.skipped
+            part.failed = counts.failed + counts.unreachable
+
+
+def _follow(session: Session, run: Run, outcome: Outcome, at: datetime) -> None:
+    """What a success means for what it was about."""
+    if run.kind == SERVER_KIND:
+        for part in run.servers:
+            if part.server and run.action == "main":
+                _made_ready(part.server, outcome.facts.get(part.host), at)
+    elif run.resource and run.action == "main":
+        for resource in (run.resource, *run.resource.parts):
+            resource.applied_at = at
+    elif run.resource and run.action == "remove":
+        session.execute(delete(Resource).where(Resource.parent_id == run.resource.id))
+        session.execute(delete(Resource).where(Resource.id == run.resource.id))
+
+
+def _made_ready(server: Server, facts: dict[str, object] | None, at: datetime) -> None:
+    server.ready_at = at
+    if facts:
+        server.facts = facts
