@@ -16,7 +16,9 @@ from panel.settings import SettingsError, settings
 async def _run() -> None:
     if sys.version_info < (3, 12):
         # From 3.12 on this is what asyncio does by itself; before, it would hold a thread per child.
-        asyncio.get_event_loop_policy().set_child_watcher(asyncio.PidfdChildWatcher())
+        watcher = asyncio.PidfdChildWatcher()
+        watcher.attach_loop(asyncio.get_running_loop())
+        asyncio.get_event_loop_policy().set_child_watcher(watcher)
     with scratch(settings().scratch) as place:
         link = Link(settings().redis, place)
         for number in (signal.SIGTERM, signal.SIGINT):

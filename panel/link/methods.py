@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -95,12 +96,12 @@ class Methods:
             raise _unreachable(connection, wrong.reason) from wrong
 
     async def _connection(self, server_id: int) -> Connection:
-        return await self._stored_error(self._link.connection(server_id))
+        return await self._or_say(self._link.connection(server_id))
 
     async def _stored(self, what: Any, *given: Any) -> Any:
-        return await self._stored_error(self._link.in_database(what, *given))
+        return await self._or_say(self._link.in_database(what, *given))
 
-    async def _stored_error(self, asked: Any) -> Any:
+    async def _or_say(self, asked: Awaitable[T]) -> T:
         try:
             return await asked
         except NotWritten as wrong:
