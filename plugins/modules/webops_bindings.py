@@ -11,7 +11,7 @@ description:
   - The file is written as webops-deploy, so that root never writes where somebody else may plant a link.
 options:
   name: {description: The resource., type: str, required: true}
-  database: {description: The database resource on this server. Empty for none., type: str, default: ""}
+  database_url: {description: How to connect to the app's database. Empty for none., type: str, default: ""}
   database_variable: {description: Variable for its address. Empty for none., type: str, default: DATABASE_URL}
   secret_key_variable: {description: Variable for the secret key. Empty for none., type: str, default: SECRET_KEY}
 author: WebOps
@@ -52,7 +52,7 @@ def main():
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "required": True},
-            "database": {"type": "str", "default": ""},
+            "database_url": {"type": "str", "default": "", "no_log": True},
             "database_variable": {"type": "str", "default": "DATABASE_URL"},
             "secret_key_variable": {"type": "str", "default": "SECRET_KEY", "no_log": False},
         },
@@ -63,8 +63,8 @@ def main():
     wanted = {}
     if params["secret_key_variable"]:
         wanted[params["secret_key_variable"]] = kept(params["name"], "secret_key", module.check_mode)
-    if params["database"] and params["database_variable"]:
-        wanted[params["database_variable"]] = address(module, params["database"])
+    if params["database_url"] and params["database_variable"]:
+        wanted[params["database_variable"]] = params["database_url"]
     changed = read(path) != wanted
     if changed and not module.check_mode:
         write(module, params["name"], path, wanted)
@@ -84,19 +84,6 @@ def kept(name, what, check):
         with open(path, "w", encoding="utf-8", opener=lambda file, flags: os.open(file, flags | os.O_EXCL, 0o600)) as file:
             file.write(made + "\n")
     return made
-
-
-def address(module, database):
-    """As the database's own role wrote it down."""
-    path = os.path.join(SECRETS, database, "url")
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read().strip()
-    except FileNotFoundError:
-        if module.check_mode:
-            return "follows"
-        return module.fail_json(msg=f"The database {database} has not told its address on this server.",
-                                next="Apply the database first, or switch 'PostgreSQL database' off.")
 
 
 def read(path):

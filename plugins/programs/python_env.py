@@ -15,7 +15,7 @@ SERVER_PYTHON = "/usr/bin/python3"
 INPUTS = ("requirements*.txt", "requirements/*.txt", "constraints*.txt", "pyproject.toml", "uv.lock")
 # A requirement by path, or by a moving address, is not fixed by the text of the requirements.
 MOVING = re.compile(r"^\s*(?:-e\b|--editable\b|\.{1,2}/|file:|git\+|\.\s*$)|@\s*(?:git\+|file:)", re.MULTILINE)
-PATH = "/usr/local/bin:/usr/bin:/bin"
+PATH = "/usr/local/bin:/opt/webops/uv/bin:/usr/bin:/bin"
 
 
 class Environment:
