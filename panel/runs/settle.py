@@ -6,16 +6,17 @@ import time
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from panel.runs import bell, events
 from panel.runs.outcome import Outcome
+from panel.runs.parts import drop_unwanted, family
 from panel.runs.submit import SERVER_KIND, ring_next
 from panel.runs.translate import note
 from panel.store import db
-from panel.store.models import Mode, Resource, Run, RunServer, Server, State
+from panel.store.models import Mode, Run, RunServer, Server, State
 
 
 @dataclass
@@ -90,11 +91,12 @@ def _follow(session: Session, run: Run, outcome: Outcome, at: datetime) -> None:
             if part.server and run.action == "main":
                 _made_ready(part.server, outcome.facts.get(part.host), at)
     elif run.resource and run.action == "main":
-        for resource in (run.resource, *run.resource.parts):
+        drop_unwanted(session, run.resource)
+        session.flush()
+        for resource in family(run.resource):
             resource.applied_at = at
     elif run.resource and run.action == "remove":
-        session.execute(delete(Resource).where(Resource.parent_id == run.resource.id))
-        session.execute(delete(Resource).where(Resource.id == run.resource.id))
+        session.delete(run.resource)
 
 
 def _made_ready(server: Server, facts: dict[str, object] | None, at: datetime) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from panel.catalog import Kind, catalog
 from panel.runs import redact
+from panel.runs.parts import secrets_of
 from panel.settings import ROOT, settings
 from panel.store.models import Mode, Run, Server
 from panel.store.seal import unseal
@@ -35,7 +36,7 @@ def build(run: Run, directory: Path) -> Spec:
     kind = catalog().kind(run.kind)
     own: dict[str, Any] = unseal(f"run:{run.id}:secrets", run.secrets) if run.secrets else {}
     login = own.pop(LOGIN, None)
-    secrets = {**resource_secrets(run), **own}
+    secrets = {**(secrets_of(run.resource) if run.resource else {}), **own}
     hosts = {part.host: _connection(part.server, run, kind, login, directory) for part in run.servers if part.server}
     told = {
         "parent": os.getpid(),
@@ -48,15 +49,6 @@ def build(run: Run, directory: Path) -> Spec:
         "files": dict(_files(run, login)),
     }
     return Spec(told, _environment(directory), list(_secret_texts(run, login, secrets)))
-
-
-def resource_secrets(run: Run) -> dict[str, Any]:
-    """What a person typed for the resource and nobody may see again."""
-    resource = run.resource
-    if resource is None or not resource.secrets:
-        return {}
-    opened: dict[str, Any] = unseal(f"resource:{resource.name}:secrets", resource.secrets)
-    return opened
 
 
 def ssh_arguments(directory: Path) -> list[str]:

@@ -21,22 +21,25 @@ SERVER_KIND = "server"
 
 
 def submit(session: Session, *, kind: str, action: str, actor: str, door: str, resource: Resource | None = None,
-           server: Server | None = None, mode: Mode = Mode.APPLY, values: Mapping[str, Any] | None = None,
-           secrets: Mapping[str, Any] | None = None, timeout: int | None = None) -> Run:
+           server: Server | None = None, name: str = "", mode: Mode = Mode.APPLY,
+           values: Mapping[str, Any] | None = None, secrets: Mapping[str, Any] | None = None,
+           timeout: int | None = None) -> Run:
     """A run of `action`, queued. COMMITS the session, and with it whatever the caller added to it.
 
-    `resource`, or `server` for the kind "server". `values` and `secrets` by full parameter name and clean already;
-    the secrets of the resource itself are not given here, they are read when the run begins.
+    `resource`; or `server` for the kind "server"; or both `server` and the `name` that a resource would have, to
+    check one that is not there yet. `values` and `secrets` by full parameter name and clean already; the secrets of
+    the resource itself are not given here, they are read when the run begins.
     Unknown, NotReady, NoHostKey, TimeoutNotPossible: nothing was stored.
     """
     target = resource.server if resource else server
     if target is None:
         raise Unknown("A run needs a resource or a server.")
-    _check(_kind(kind), action, target, kind)
-    run = Run(lock=lock_of(resource, target), kind=kind, action=action, mode=mode, actor=actor, door=door,
-              resource=resource, resource_name=resource.name if resource else target.name,
-              values=dict(values or {}), timeout=_timeout(timeout))
-    host = f"{resource.name}@{target.name}" if resource else target.name
+    check(_kind(kind), action, target)
+    name = resource.name if resource else name
+    run = Run(lock=lock_of(resource, target, name), kind=kind, action=action, mode=mode, actor=actor, door=door,
+              resource=resource, resource_name=name or target.name, values=dict(values or {}),
+              timeout=_timeout(timeout))
+    host = f"{name}@{target.name}" if name else target.name
     run.servers = [RunServer(server=target, server_name=target.name, host=host)]
     session.add(run)
     session.flush()
@@ -81,10 +84,10 @@ def ring_next(session: Session, lock: str) -> None:
         bell.ring(following)
 
 
-def lock_of(resource: Resource | None, server: Server) -> str:
+def lock_of(resource: Resource | None, server: Server, name: str = "") -> str:
     """What must not run twice at a time. A part shares the lock of the resource that it belongs to."""
     if resource is None:
-        return f"server:{server.id}"
+        return f"name:{name}" if name else f"server:{server.id}"
     while resource.parent is not None:
         resource = resource.parent
     return f"resource:{resource.id}"
@@ -97,13 +100,14 @@ def _kind(name: str) -> Kind:
         raise Unknown(str(wrong)) from wrong
 
 
-def _check(kind: Kind, action: str, server: Server, kind_name: str) -> None:
+def check(kind: Kind, action: str, server: Server) -> None:
+    """Unknown, NoHostKey, NotReady: this cannot be done there."""
     if action not in kind.actions:
         raise Unknown(f"{kind.label} has no action '{action}'. There are: {', '.join(sorted(kind.actions))}.")
     if not server.host_key:
         raise NoHostKey(f"Nobody has accepted the host key of {server.name} yet. "
                         "Compare its fingerprint and accept it.")
-    if server.ready_at is None and kind_name != SERVER_KIND:
+    if server.ready_at is None and kind.name != SERVER_KIND:
         raise NotReady(f"{server.name} is not ready yet. Make it ready first: webops server ready {server.name}")
 
 

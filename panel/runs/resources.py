@@ -1,0 +1,134 @@
+"""What a person wants of a resource: apply it, do something with it, take its values along."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from panel.catalog import Cleaned, Kind, NoSuchKind, Problem, Refused, catalog, clean, merge_secrets
+from panel.catalog.formats import problem
+from panel.runs import parts, refuse
+from panel.runs.errors import NameTaken, PartOfAnother, Unknown
+from panel.runs.submit import SERVER_KIND, check, submit
+from panel.store.models import Mode, Resource, Run, Server
+
+
+def ask(session: Session, *, kind: str, name: str, server: Server | str, given: Mapping[str, Any], actor: str,
+        door: str, mode: Mode = Mode.APPLY, timeout: int | None = None) -> Run:
+    """Apply a resource: `given` are all values that it shall have; secrets that are left out stay.
+
+    Its row, the rows of its parts and the run are written together. In mode check nothing is written but the run.
+    Refused: values that cannot be used. RunsError: NameTaken, DomainTaken, NotReady, NoHostKey, PartOfAnother, Unknown.
+    """
+    wish = _kind(kind)
+    target = _server(session, server)
+    check(wish, "main", target)
+    _check_name(name)
+    row = session.scalar(select(Resource).where(Resource.name == name))
+    if row is not None:
+        _check_same(row, wish, target)
+    old_secrets = parts.secrets_of(row) if row else {}
+    cleaned = clean(wish, "main", given, known_secrets=old_secrets)
+    refuse.private_git_hosts(wish.main, cleaned.values)
+    refuse.taken_domains(session, wish, name, cleaned.values)
+    if mode is Mode.CHECK:
+        return submit(session, kind=kind, action="main", actor=actor, door=door, mode=mode, timeout=timeout,
+                      resource=row, server=target, name=name, values=cleaned.values,
+                      secrets=merge_secrets(old_secrets, cleaned.secrets))
+    try:
+        row = _write(session, row, wish, name, target, cleaned, old_secrets)
+        return submit(session, kind=kind, action="main", actor=actor, door=door, mode=mode, timeout=timeout,
+                      resource=row, values=cleaned.values)
+    except IntegrityError as wrong:
+        session.rollback()
+        raise NameTaken(f"Somebody took the name '{name}', or one of its parts, in this moment. "
+                        "Try again with another name.") from wrong
+
+
+def act(session: Session, *, resource: Resource, action: str, given: Mapping[str, Any], actor: str, door: str,
+        mode: Mode = Mode.APPLY, timeout: int | None = None) -> Run:
+    """Any action: with the resource's values, and `given` over them for this run only.
+
+    "main" applies it with the values that it has and `given` over them. After a successful "remove" its rows go.
+    Errors as in `ask`.
+    """
+    wish = _kind(resource.kind)
+    if action == "main":
+        return ask(session, kind=resource.kind, name=resource.name, server=resource.server,
+                   given={**resource.values, **_full_names(wish, given)}, actor=actor, door=door, mode=mode,
+                   timeout=timeout)
+    check(wish, action, resource.server)
+    if action == "remove":
+        _check_is_whole(resource)
+    spec = wish.actions[action]
+    mine = {name: value for name, value in resource.values.items() if spec.parameter(name)}
+    cleaned = clean(wish, action, {**mine, **_full_names(wish, given, action)},
+                    known_secrets=parts.secrets_of(resource))
+    refuse.private_git_hosts(spec, cleaned.values)
+    others = {name: value for name, value in resource.values.items() if name not in mine}
+    return submit(session, kind=resource.kind, action=action, actor=actor, door=door, resource=resource, mode=mode,
+                  values={**others, **cleaned.values}, secrets=cleaned.secrets, timeout=timeout)
+
+
+def values_file(session: Session, resource: Resource, with_secrets: bool) -> dict[str, Any]:
+    """What a run by hand needs (`ansible-playbook -e @file`), by full parameter name."""
+    secrets = parts.secrets_of(resource) if with_secrets else {}
+    return {**resource.values, **secrets}
+
+
+def _write(session: Session, row: Resource | None, kind: Kind, name: str, server: Server, cleaned: Cleaned,
+           old_secrets: Mapping[str, Any]) -> Resource:
+    if row is None:
+        row = Resource(kind=kind.name, name=name, server=server)
+        session.add(row)
+    row.values = cleaned.values
+    secrets = merge_secrets(old_secrets, cleaned.secrets)
+    parts.set_secrets(row, secrets)
+    session.flush()
+    parts.write(session, row, secrets)
+    return row
+
+
+def _kind(name: str) -> Kind:
+    try:
+        if name == SERVER_KIND:
+            raise NoSuchKind("A server is added by its address: webops server add.")
+        return catalog().kind(name)
+    except NoSuchKind as wrong:
+        raise Unknown(str(wrong)) from wrong
+
+
+def _server(session: Session, server: Server | str) -> Server:
+    found = server if isinstance(server, Server) else session.scalar(select(Server).where(Server.name == server))
+    if found is None:
+        known = ", ".join(session.scalars(select(Server.name).order_by(Server.name))) or "none yet"
+        raise Unknown(f"There is no server '{server}'. There are: {known}.")
+    return found
+
+
+def _check_name(name: str) -> None:
+    found = problem("name", name)
+    if found:
+        raise Refused([Problem("name", found.code, found.message)])
+
+
+def _check_same(row: Resource, kind: Kind, server: Server) -> None:
+    if row.kind != kind.name:
+        raise NameTaken(f"'{row.name}' is a {row.kind} already. Choose another name: it is unique in WebOps.")
+    if row.server_id != server.id:
+        raise NameTaken(f"'{row.name}' is on {row.server.name} already. Remove it there first, or choose another name.")
+    _check_is_whole(row)
+
+
+def _check_is_whole(row: Resource) -> None:
+    if row.parent is not None:
+        raise PartOfAnother(f"'{row.name}' is a part of {row.parent.name} and follows it. Change {row.parent.name}.")
+
+
+def _full_names(kind: Kind, given: Mapping[str, Any], action: str = "main") -> dict[str, Any]:
+    spec = kind.actions[action]
+    return {(found.name if (found := spec.parameter(str(key))) else str(key)): value for key, value in given.items()}

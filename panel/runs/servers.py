@@ -1,0 +1,174 @@
+"""A server's way: address, host key, first login, ready."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from dataclasses import dataclass, field
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_ssh_private_key,
+)
+from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from panel.catalog import Problem, Refused, catalog, clean
+from panel.catalog.formats import problem
+from panel.link import client
+from panel.runs.errors import NameTaken, NoHostKey, ServerInUse, WrongFingerprint
+from panel.runs.spec import LOGIN
+from panel.runs.submit import SERVER_KIND, submit
+from panel.store.models import Resource, Run, RunServer, Server, State
+from panel.store.seal import seal
+
+
+@dataclass(frozen=True)
+class Login:
+    """For the first contact; used by one run and wiped when it ends."""
+
+    user: str
+    password: str = field(default="", repr=False)
+    private_key: str = field(default="", repr=False)
+    sudo_password: str = field(default="", repr=False)
+
+
+def add(session: Session, name: str, address: str, port: int, actor: str) -> Server:
+    """A server that WebOps knows of, with a key pair of its own and the host key that it offers. COMMITS.
+
+    Refused: values that cannot be used. NameTaken. LinkError: the address does not answer (nothing was stored).
+    """
+    _check(name=name, address=address, port=port)
+    _check_free(session, name)
+    session.commit()  # what follows may take seconds
+    offered = "\n".join(client.ask("scan", address=address, port=port)["keys"])
+    private, public = _key_pair(name)
+    server = Server(name=name, address=address, port=port, offered_host_key=offered, public_key=public,
+                    private_key=seal(f"server:{name}:private_key", private))
+    session.add(server)
+    try:
+        session.commit()
+    except IntegrityError as wrong:
+        session.rollback()
+        raise _taken(name) from wrong
+    return server
+
+
+def look_again(session: Session, server: Server) -> None:
+    """Read the host key that the server offers now. COMMITS. LinkError: it does not answer."""
+    address, port = server.address, server.port
+    session.commit()
+    keys = client.ask("scan", address=address, port=port)["keys"]
+    known = set(server.host_key.splitlines())
+    server.offered_host_key = "" if known and known <= set(keys) else "\n".join(keys)
+    session.commit()
+
+
+def accept(session: Session, server: Server, fingerprint: str, actor: str) -> None:
+    """From now on the server must show the offered host key. COMMITS. Accepting it twice changes nothing.
+
+    WrongFingerprint: what the person compared is not what is offered. NoHostKey: nothing is offered.
+    """
+    wanted = fingerprint.strip()
+    if wanted in fingerprints(server.host_key) and not server.offered_host_key:
+        return
+    if not server.offered_host_key:
+        raise NoHostKey(f"{server.name} has not shown a host key yet. Ask for it again.")
+    if wanted not in fingerprints(server.offered_host_key):
+        raise WrongFingerprint(f"{server.name} shows {' and '.join(fingerprints(server.offered_host_key))}, "
+                               f"not {wanted or 'nothing'}. Compare it once more; if it differs, do not accept it.")
+    server.host_key, server.offered_host_key = server.offered_host_key, ""
+    session.commit()
+
+
+def ready(session: Session, server: Server, login: Login | None, actor: str, door: str) -> Run:
+    """A run of `server`: it makes the two accounts with WebOps' key, and what every kind needs. COMMITS.
+
+    `login` may be left out for a server that is ready already. Refused: a login that cannot be used.
+    """
+    if login is None and server.ready_at is None:
+        raise Refused([Problem("login.user", "required", "A login is needed for the first contact.")])
+    if login is not None:
+        _check_login(login)
+    cleaned = clean(catalog().kind(SERVER_KIND), "main", {"server_public_keys": [server.public_key]})
+    secrets = {**cleaned.secrets, **({LOGIN: vars(login)} if login else {})}
+    return submit(session, kind=SERVER_KIND, action="main", actor=actor, door=door, server=server,
+                  values=cleaned.values, secrets=secrets)
+
+
+def remove(session: Session, server: Server, actor: str) -> None:
+    """WebOps forgets the server; on the machine nothing changes. COMMITS. ServerInUse: something is still there."""
+    names = list(session.scalars(select(Resource.name).where(Resource.server_id == server.id).order_by(Resource.name)))
+    if names:
+        raise ServerInUse(f"{server.name} still has {', '.join(names)}. Remove what is on it first.")
+    active = session.scalar(select(func.count()).select_from(RunServer).join(Run).where(
+        RunServer.server_id == server.id, Run.state.in_([State.QUEUED, State.RUNNING])))
+    if active:
+        raise ServerInUse(f"A run is still going on {server.name}. Wait for it, or cancel it.")
+    session.delete(server)
+    session.commit()
+
+
+def fingerprints(lines: str) -> list[str]:
+    """As ssh-keygen prints them, of lines such as "ssh-ed25519 AAAA…"."""
+    found = []
+    for line in lines.splitlines():
+        try:
+            digest = hashlib.sha256(base64.b64decode(line.split()[1], validate=True)).digest()
+        except (IndexError, binascii.Error):
+            continue
+        found.append("SHA256:" + base64.b64encode(digest).decode().rstrip("="))
+    return found
+
+
+def _check(**given: object) -> None:
+    problems = [Problem(key, found.code, found.message) for key, value in given.items()
+                if (found := problem(key, value))]
+    if problems:
+        raise Refused(problems)
+
+
+def _check_free(session: Session, name: str) -> None:
+    if session.scalar(select(Server.id).where(Server.name == name)):
+        raise _taken(name)
+
+
+def _taken(name: str) -> NameTaken:
+    return NameTaken(f"There is a server named '{name}' already. Choose another name.")
+
+
+def _check_login(login: Login) -> None:
+    found = problem("unix_user", login.user)
+    problems = [Problem("login.user", found.code, found.message)] if found else []
+    if not login.password and not login.private_key:
+        problems.append(Problem("login.password", "required", "Give the password or the private key of this user."))
+    if login.private_key and (words := _key_problem(login.private_key)):
+        problems.append(Problem("login.private_key", "invalid_key", words))
+    if problems:
+        raise Refused(problems)
+
+
+def _key_problem(text: str) -> str | None:
+    try:
+        load_ssh_private_key(text.strip().encode() + b"\n", password=None)
+    except TypeError:
+        return "This key has a passphrase. Give one without, or the password of the user."
+    except (ValueError, UnsupportedAlgorithm):
+        if "PRIVATE KEY-----" in text and "OPENSSH" not in text:
+            return None  # the older PEM forms: ssh itself reads them
+        return "This is not an OpenSSH private key. It begins with -----BEGIN OPENSSH PRIVATE KEY-----."
+    return None
+
+
+def _key_pair(name: str) -> tuple[str, str]:
+    key = Ed25519PrivateKey.generate()
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()
+    public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    return private, f"{public} webops:{name}"
