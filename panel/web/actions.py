@@ -1,0 +1,58 @@
+"""Actions beside apply: a button each; those with values of their own, and dangerous ones, have a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flask import Blueprint, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from panel.catalog import Action, Kind, Problem, Refused, catalog
+from panel.runs import resources as wishes
+from panel.store.models import Mode, Resource
+from panel.web import fields, queries
+from panel.web.auth import current_actor, signed_in
+from panel.web.database import database
+from panel.web.errors import Gone
+
+blueprint = Blueprint("actions", __name__)
+
+
+def _found(name: str, action: str) -> tuple[Resource, Kind, Action]:
+    resource = queries.resource(database(), name)
+    kind = catalog().kind(resource.kind)
+    if action not in kind.actions:
+        raise Gone(f"{kind.label} has no action '{action}'.")
+    return resource, kind, kind.actions[action]
+
+
+def _page(resource: Resource, action: Action, entered: fields.Entered, problems: Sequence[Problem] = (),
+          confirm_problem: str = "") -> str:
+    return render_template(
+        "action.html", here="resources", resource=resource, action=action, confirm_problem=confirm_problem,
+        groups=fields.groups(action, entered, {}, problems), problems=problems)
+
+
+@blueprint.get("/resources/<name>/actions/<action_name>")
+@signed_in
+def ask(name: str, action_name: str) -> str:
+    resource, _, action = _found(name, action_name)
+    return _page(resource, action, {})
+
+
+@blueprint.post("/resources/<name>/actions/<action_name>")
+@signed_in
+def start(name: str, action_name: str) -> Response | str | tuple[str, int]:
+    resource, _, action = _found(name, action_name)
+    entered = fields.from_form(action, request.form)
+    if "rows" in request.form:
+        return _page(resource, action, fields.with_rows_changed(entered, request.form["rows"]))
+    is_check = request.form.get("mode") == "check"
+    if action.dangerous and not is_check and request.form.get("confirm", "").strip() != resource.name:
+        return _page(resource, action, entered, confirm_problem=f"This is not '{resource.name}'."), 422
+    try:
+        run = wishes.act(database(), resource=resource, action=action_name, given=fields.given(action, entered),
+                         actor=current_actor().name, door="browser", mode=Mode.CHECK if is_check else Mode.APPLY)
+    except Refused as wrong:
+        return _page(resource, action, entered, wrong.problems), 422
+    return redirect(url_for("runs.show", number=run.id), 303)

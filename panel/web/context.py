@@ -1,0 +1,30 @@
+"""What every template may use: filters, words, and the frame around a page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Flask
+from flask_login import current_user
+
+from panel.web import clock, queries, words
+from panel.web.database import database
+
+
+def _frame() -> dict[str, Any]:
+    """Who is signed in and the numbers in the navigation; error and sign-in pages need neither."""
+    if not current_user.is_authenticated:
+        return {}
+    return {"actor": current_user.user, "counts": queries.counts(database())}
+
+
+def init(app: Flask) -> None:
+    app.jinja_env.trim_blocks = True
+    app.jinja_env.lstrip_blocks = True
+    app.jinja_env.filters.update(ago=clock.ago, stamp=clock.stamp, seconds=clock.seconds, plain=words.plain)
+    app.jinja_env.globals.update(
+        {name: getattr(words, name) for name in (
+            "action_label", "count", "kind_label", "kind_of", "listing", "resource_badge", "run_badge", "run_name",
+            "run_title", "seconds_of", "server_badge", "title_of", "url_of")},
+        doors=words.DOORS)
+    app.context_processor(_frame)

@@ -1,0 +1,106 @@
+"""Asking for a resource: choose a kind, fill its form; the same form changes a resource later."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from flask import Blueprint, redirect, render_template, request, url_for
+from werkzeug.datastructures import MultiDict
+from werkzeug.wrappers import Response
+
+from panel.catalog import Kind, Problem, Refused, catalog
+from panel.runs import resources as wishes
+from panel.runs.errors import RunsError
+from panel.store.models import Mode, Resource
+from panel.web import fields, queries
+from panel.web.auth import current_actor, signed_in
+from panel.web.database import database
+from panel.web.shown import secret_names
+
+blueprint = Blueprint("new", __name__)
+
+#: Where a refusal of the whole wish belongs in the form.
+_BESIDE = {"name_taken": "name", "part_of_another": "name", "server_not_ready": "server",
+           "host_key_not_accepted": "server", "unknown": "server", "domain_taken": "domain"}
+
+
+@blueprint.get("/new")
+@signed_in
+def choose() -> str:
+    kinds = sorted(catalog().kinds.values(), key=lambda kind: (bool(kind.addon), kind.label))
+    return render_template("choose.html", here="resources", kinds=kinds, broken=catalog().broken,
+                           servers=queries.servers(database()), server=request.args.get("server", ""))
+
+
+def _form(kind: Kind, entered: fields.Entered, *, resource: Resource | None = None, name: str = "", server: str = "",
+          problems: Sequence[Problem] = (), trouble: str = "") -> str:
+    kept = secret_names(resource) if resource else {}
+    return render_template(
+        "form.html", here="resources", kind=kind, resource=resource, name=name, server=server,
+        groups=fields.groups(kind.main, entered, kept, problems), problems=problems, trouble=trouble,
+        servers=queries.servers(database()), beside={one.parameter: one.message for one in problems})
+
+
+def _ask(kind: Kind, name: str, server: str, given: dict[str, Any]) -> Response:
+    mode = Mode.CHECK if request.form.get("mode") == "check" else Mode.APPLY
+    run = wishes.ask(database(), kind=kind.name, name=name, server=server, given=given,
+                     actor=current_actor().name, door="browser", mode=mode)
+    return redirect(url_for("runs.show", number=run.id), 303)
+
+
+def _beside(wrong: RunsError | Refused) -> tuple[list[Problem], str]:
+    """The problems of single fields, and what belongs to no field."""
+    if isinstance(wrong, Refused):
+        return wrong.problems, ""
+    place = _BESIDE.get(wrong.code)
+    return ([Problem(place, wrong.code, wrong.message)], "") if place else ([], wrong.message)
+
+
+@blueprint.get("/new/<kind_name>")
+@signed_in
+def fill(kind_name: str) -> str:
+    return _form(catalog().kind(kind_name), {}, server=request.args.get("server", ""))
+
+
+@blueprint.post("/new/<kind_name>")
+@signed_in
+def create(kind_name: str) -> Response | str | tuple[str, int]:
+    kind, form = catalog().kind(kind_name), _first_values(request.form)
+    entered, name, server = fields.from_form(kind.main, form), form.get("name", "").strip(), form.get("server", "")
+    if "rows" in form:
+        return _form(kind, fields.with_rows_changed(entered, form["rows"]), name=name, server=server)
+    try:
+        return _ask(kind, name, server, fields.given(kind.main, entered))
+    except (RunsError, Refused) as wrong:
+        problems, trouble = _beside(wrong)
+        return _form(kind, entered, name=name, server=server, problems=problems, trouble=trouble), 422
+
+
+@blueprint.get("/resources/<name>/edit")
+@signed_in
+def edit(name: str) -> str:
+    resource = queries.resource(database(), name)
+    kind = catalog().kind(resource.kind)
+    entered = fields.from_values(kind.main, resource.values, secret_names(resource))
+    return _form(kind, entered, resource=resource, name=name, server=resource.server.name)
+
+
+@blueprint.post("/resources/<name>/edit")
+@signed_in
+def change(name: str) -> Response | str | tuple[str, int]:
+    resource = queries.resource(database(), name)
+    kind, form = catalog().kind(resource.kind), _first_values(request.form)
+    entered, server = fields.from_form(kind.main, form), resource.server.name
+    if "rows" in form:
+        return _form(kind, fields.with_rows_changed(entered, form["rows"]), resource=resource, name=name, server=server)
+    try:
+        return _ask(kind, name, server, fields.given(kind.main, entered))
+    except (RunsError, Refused) as wrong:
+        problems, trouble = _beside(wrong)
+        return _form(kind, entered, resource=resource, name=name, server=server, problems=problems,
+                     trouble=trouble), 422
+
+
+def _first_values(form: MultiDict[str, str]) -> dict[str, str]:
+    return form.to_dict()

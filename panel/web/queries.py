@@ -1,0 +1,129 @@
+"""What pages read: rows with what belongs to them, in few statements."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session, joinedload, selectinload
+
+from panel.store.models import Mode, Resource, Run, RunServer, Server, State
+from panel.web.errors import Gone
+from panel.web.words import seconds_of
+
+ACTIVE = (State.QUEUED, State.RUNNING)
+_ENDED_BADLY = (State.FAILED, State.LOST)
+
+
+class Counts(NamedTuple):
+    """The numbers in the navigation."""
+
+    resources: int
+    servers: int
+    active: int
+
+
+def counts(session: Session) -> Counts:
+    row = session.execute(select(
+        select(func.count(Resource.id)).where(Resource.parent_id.is_(None)).scalar_subquery(),
+        select(func.count(Server.id)).scalar_subquery(),
+        select(func.count(Run.id)).where(Run.state.in_(ACTIVE)).scalar_subquery())).one()
+    return Counts(*row)
+
+
+def resource(session: Session, name: str) -> Resource:
+    """Gone: no resource of that name."""
+    found = session.scalar(select(Resource).where(Resource.name == name)
+                           .options(selectinload(Resource.parts), joinedload(Resource.parent)))
+    if found is None:
+        raise Gone(f"There is no resource named '{name}'. It may have been removed.")
+    return found
+
+
+def server(session: Session, name: str) -> Server:
+    """Gone: no server of that name."""
+    found = session.scalar(select(Server).where(Server.name == name))
+    if found is None:
+        raise Gone(f"There is no server named '{name}'. It may have been removed.")
+    return found
+
+
+def run(session: Session, number: int) -> Run:
+    """Gone: no run with that number."""
+    found = session.get(Run, number, options=[selectinload(Run.servers), joinedload(Run.resource)])
+    if found is None:
+        raise Gone(f"There is no run {number}. Old runs are removed after a while.")
+    return found
+
+
+def resources(session: Session, *, server: str = "", kind: str = "", text: str = "") -> Sequence[Resource]:
+    """Resources in the order of servers and names, parts behind their parents."""
+    found = select(Resource).join(Resource.server).options(joinedload(Resource.parent))
+    if server:
+        found = found.where(Server.name == server)
+    if kind:
+        found = found.where(Resource.kind == kind)
+    rows = session.scalars(found.order_by(Server.name, Resource.name)).all()
+    if text:
+        rows = [one for one in rows if text.lower() in f"{one.name} {' '.join(map(str, one.values.values()))}".lower()]
+    names = {one.id: one.name for one in rows}
+    return sorted(rows, key=lambda one: (one.server.name, names.get(one.parent_id or 0, one.name),
+                                         one.parent_id is not None, one.name))
+
+
+def servers(session: Session) -> Sequence[Server]:
+    return session.scalars(select(Server).options(selectinload(Server.resources)).order_by(Server.name)).all()
+
+
+def runs(session: Session, *, resource: Resource | None = None, server: Server | None = None, state: str = "",
+         kind: str = "", before: int = 0, limit: int = 50) -> Sequence[Run]:
+    """Runs, the newest first."""
+    found = select(Run).options(selectinload(Run.servers)).order_by(Run.id.desc()).limit(limit)
+    if resource is not None:
+        found = found.where(Run.resource_id == resource.id)
+    if server is not None:
+        found = found.where(Run.servers.any(RunServer.server_id == server.id))
+    if state == "active":
+        found = found.where(Run.state.in_(ACTIVE))
+    elif state in {one.value for one in State}:
+        found = found.where(Run.state == State(state))
+    if kind:
+        found = found.where(Run.kind == kind)
+    if before:
+        found = found.where(Run.id < before)
+    return session.scalars(found).all()
+
+
+def last_runs(session: Session, ids: Iterable[int]) -> dict[int, Run]:
+    """The latest run of each of these resources, by the resource's id."""
+    newest = select(func.max(Run.id)).where(Run.resource_id.in_(list(ids))).group_by(Run.resource_id)
+    return {one.resource_id: one for one in session.scalars(select(Run).where(Run.id.in_(newest)))
+            if one.resource_id is not None}
+
+
+def last_server_runs(session: Session) -> dict[int, Run]:
+    """The latest run of the kind server for each server, by the server's id."""
+    newest = (select(RunServer.server_id, func.max(Run.id)).join(Run).where(Run.kind == "server")
+              .group_by(RunServer.server_id))
+    by_run = {run_id: server_id for server_id, run_id in session.execute(newest) if server_id is not None}
+    return {by_run[one.id]: one for one in session.scalars(select(Run).where(Run.id.in_(list(by_run))))}
+
+
+def earlier(session: Session, run: Run) -> Sequence[Run]:
+    """Successful runs of the same action before this one, the newest first: what it usually does, how long."""
+    same = select(Run).where(Run.kind == run.kind, Run.action == run.action, Run.mode == run.mode,
+                             Run.state == State.SUCCEEDED, Run.id < run.id)
+    own = session.scalars(same.where(Run.resource_name == run.resource_name).order_by(Run.id.desc()).limit(5)).all()
+    return own or session.scalars(same.order_by(Run.id.desc()).limit(5)).all()
+
+
+def usual_seconds(past: Sequence[Run]) -> float | None:
+    """The median of what earlier runs took; None: there was none."""
+    took = sorted(filter(None, map(seconds_of, past)))
+    return took[len(took) // 2] if took else None
+
+
+def failed_runs(last: Iterable[Run]) -> list[Run]:
+    """Those whose last word is a failure that somebody should look at."""
+    return [one for one in last if one.state in _ENDED_BADLY and one.mode is Mode.APPLY]

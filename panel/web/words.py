@@ -1,0 +1,184 @@
+"""What pages say: states as a shape with a word, runs as sentences. One home for the panel's words on data."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from panel.catalog import Action, Kind, NoSuchKind, catalog
+from panel.store.models import Mode, Observed, Resource, Run, Server, State
+from panel.web import clock, verbs
+
+DOORS = {"browser": "in the browser", "cli": "with webops", "api": "through the API"}
+
+
+class Badge(NamedTuple):
+    """A state: `tone` decides shape and colour (ok changed failed running idle stopped), `word` says it."""
+
+    tone: str
+    word: str
+
+
+_RUN = {State.QUEUED: Badge("idle", "Waits"), State.RUNNING: Badge("running", "Running"),
+        State.SUCCEEDED: Badge("ok", "Succeeded"), State.FAILED: Badge("failed", "Failed"),
+        State.CANCELED: Badge("stopped", "Canceled"), State.LOST: Badge("failed", "Lost")}
+
+
+def kind_of(name: str) -> Kind | None:
+    """The kind, or None where its role is gone."""
+    try:
+        return catalog().kind(name)
+    except NoSuchKind:
+        return None
+
+
+def kind_label(name: str) -> str:
+    kind = kind_of(name)
+    return kind.label if kind else name
+
+
+def action_of(kind: str, name: str) -> Action | None:
+    found = kind_of(kind)
+    return found.actions.get(name) if found else None
+
+
+def action_label(kind: str, name: str) -> str:
+    """What the action is called on its button; readable also when the role is gone."""
+    action = action_of(kind, name)
+    if kind == "server" and name == "main":
+        return "Make ready"
+    return action.label if action else ("Apply" if name == "main" else name.replace("_", " ").capitalize())
+
+
+def run_badge(run: Run) -> Badge:
+    if run.state is State.RUNNING and run.cancel_asked_by:
+        return Badge("running", "Stopping")
+    return _RUN[run.state]
+
+
+def run_title(run: Run) -> str:
+    """The heading of a run's page: what it is doing, did, or did not do."""
+    label = "Check" if run.mode is Mode.CHECK else action_label(run.kind, run.action)
+    thing = run.resource_name
+    if run.state is State.SUCCEEDED:
+        return verbs.done(label, thing)
+    if run.state is State.RUNNING:
+        return verbs.doing(label, thing)
+    if run.state is State.QUEUED:
+        return verbs.to_do(label, thing)
+    return verbs.not_done(label, thing)
+
+
+def run_name(run: Run) -> str:
+    """In a list: Deploy, Check."""
+    label = action_label(run.kind, run.action)
+    return f"Check: {label.lower()}" if run.mode is Mode.CHECK else label
+
+
+def seconds_of(run: Run) -> float | None:
+    """How long it has been running, or took."""
+    if run.started_at is None:
+        return None
+    end = clock.aware(run.ended_at) if run.ended_at else clock.now()
+    return max(0.0, (end - clock.aware(run.started_at)).total_seconds())
+
+
+def steps_phrase(changed: int, total: int, mode: Mode) -> str:
+    """What a finished run changed, in one sentence."""
+    if mode is Mode.CHECK:
+        return (f"{changed} of {total} steps would change something. Nothing was touched." if changed
+                else "Everything is in place. Nothing would change.")
+    return (f"{changed} of {total} steps changed something." if changed
+            else "Everything was in place already. Nothing was changed.")
+
+
+def resource_badge(resource: Resource, last: Run | None = None) -> Badge:
+    """The state of a resource: a run that is on, else what the link saw, else what is known from its runs."""
+    if last is not None and last.state is State.RUNNING:
+        return Badge("running", verbs.doing(_label(last), "").strip())
+    if last is not None and last.state is State.QUEUED:
+        return Badge("idle", "Waits")
+    if resource.applied_at is None and resource.observed in (Observed.UNKNOWN, Observed.MISSING):
+        failed = last is not None and last.state in (State.FAILED, State.LOST) and last.mode is Mode.APPLY
+        return Badge("failed", "Not applied: failed") if failed else Badge("idle", "Not applied yet")
+    return _observed_badge(resource, last)
+
+
+def _observed_badge(resource: Resource, last: Run | None) -> Badge:
+    failed = last is not None and last.state in (State.FAILED, State.LOST) and last.mode is Mode.APPLY
+    if resource.observed is Observed.OK:
+        if failed and last is not None:
+            return Badge("failed", f"Last {_label(last).lower()} failed")
+        kind = kind_of(resource.kind)
+        return Badge("ok", "Serving" if kind and kind.link else "In order")
+    return {Observed.STOPPED: Badge("stopped", "Stopped"), Observed.FAILED: Badge("failed", "Failing"),
+            Observed.MISSING: Badge("failed", "Missing"),
+            Observed.UNKNOWN: Badge("idle", "Not seen yet")}[resource.observed]
+
+
+def _label(run: Run) -> str:
+    return "Check" if run.mode is Mode.CHECK else action_label(run.kind, run.action)
+
+
+def server_badge(server: Server, last: Run | None = None) -> Badge:
+    if last is not None and last.state is State.RUNNING:
+        return Badge("running", "Being made ready" if last.action == "main" else "Running")
+    if not server.host_key:
+        return Badge("changed", "Host key not accepted")
+    if server.offered_host_key:
+        return Badge("failed", "Host key changed")
+    if server.ready_at is None:
+        failed = last is not None and last.state in (State.FAILED, State.LOST)
+        return Badge("failed", "Could not be made ready") if failed else Badge("changed", "Not ready yet")
+    return {Observed.OK: Badge("ok", "In order"), Observed.STOPPED: Badge("stopped", "Stopped"),
+            Observed.FAILED: Badge("failed", "Failing"), Observed.MISSING: Badge("failed", "Not reachable"),
+            Observed.UNKNOWN: Badge("idle", "Not seen yet")}[server.observed]
+
+
+def title_of(resource: Resource) -> str:
+    """What stands in grey beside its name: usually the domain."""
+    kind = kind_of(resource.kind)
+    value = resource.values.get(kind.title) if kind and kind.title else None
+    return str(value) if value not in (None, "", []) else ""
+
+
+def url_of(resource: Resource) -> str | None:
+    """Where it can be opened: as observed, else as its values say."""
+    seen = resource.observed_data.get("url")
+    if isinstance(seen, str) and re.match(r"https?://[^\s\"'<>\\]+\Z", seen):
+        return seen
+    kind = kind_of(resource.kind)
+    return kind.url(resource.values) if kind else None
+
+
+_NUMBERS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
+
+
+def count(number: int, thing: str, things: str = "", *, begins: bool = False) -> str:
+    """3 servers; at the beginning of a sentence: Three servers."""
+    noun = thing if number == 1 else (things or f"{thing}s")
+    return f"{_NUMBERS[number] if begins and number < len(_NUMBERS) else number} {noun}"
+
+
+def listing(things: Sequence[str]) -> str:
+    """a, b and c"""
+    return things[0] if len(things) == 1 else ", ".join(things[:-1]) + " and " + things[-1] if things else ""
+
+
+# What a terminal would obey: CSI, OSC and other escape sequences, in their 7-bit and 8-bit forms.
+_ESCAPES = re.compile(r"(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b[PX^_].*?(?:\x1b\\|\Z)|\x1b[ -/]*[0-~]?")
+_KEPT = "\n\t"
+
+
+def plain(text: object) -> str:
+    """Foreign text as it may be shown: without escape sequences, invisible signs made visible."""
+    bare = _ESCAPES.sub("", str(text).replace("\r\n", "\n"))
+    return "".join(_visible(char) for char in bare)
+
+
+def _visible(char: str) -> str:
+    if char in _KEPT or unicodedata.category(char) not in ("Cc", "Cf", "Cs"):
+        return char
+    return f"\\u{ord(char):04x}" if ord(char) > 0xFF else f"\\x{ord(char):02x}"
