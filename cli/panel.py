@@ -95,6 +95,7 @@ class Panel:
             self._session = requests.Session()
             # A proxy of the environment cannot reach this machine's own loopback.
             self._session.trust_env = urlsplit(self.url).hostname not in ("127.0.0.1", "::1", "localhost")
+            self._session.headers["User-Agent"] = "webops/1"
             self._session.auth = self._sign  # also keeps a .netrc from replacing the token
             if self._ca:
                 self._session.verify = self._ca

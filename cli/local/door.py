@@ -16,6 +16,7 @@ from cli.local.inventory import DEPLOY, Inventory, Resource, environment, key_fi
 from cli.overlay import laid_over
 from panel.catalog import Kind, NoSuchKind, Refused, catalog, clean, merge_secrets, part_values
 from panel.catalog.described import described
+from panel.runs import refuse
 
 
 class Local:
@@ -79,6 +80,7 @@ class Local:
             raise Stop(f"{wish.name} is new: say on which server it shall be.", Exit.USAGE, next_step="--server NAME")
         self.inventory.server(server)
         new = _changed(kind, wish, old, server)
+        refuse.private_git_hosts(kind.main, new.values)
         self._check_domains(kind, new)
         parts = list(_parts(kind, new))
         if wish.check and old is None:
@@ -112,7 +114,11 @@ class Local:
             raise Stop(f"{one.name} is a part of {one.parent}, which decides about it.", Exit.REFUSED,
                        next_step=f"webops apply {one.kind} {one.parent} with other values, or webops remove "
                                  f"{one.parent}")
-        cleaned = clean(_kind(one.kind), wish.action, {**wish.values, **wish.secrets})
+        spec = _kind(one.kind).actions[wish.action]
+        mine = {name: value for name, value in one.values.items() if spec.parameter(name)}
+        cleaned = clean(_kind(one.kind), wish.action, {**mine, **wish.values, **wish.secrets},
+                        known_secrets=one.secrets)
+        refuse.private_git_hosts(spec, cleaned.values)
         values = {**one.values, **one.secrets, **cleaned.values, **cleaned.secrets}
         code = self._play(one, wish.action, values, wish, as_json)
         if wish.action == "remove" and code is Exit.OK and not wish.check:
@@ -135,14 +141,13 @@ class Local:
         return found
 
     def _check_domains(self, kind: Kind, new: Resource) -> None:
-        wanted = set(_domains(kind, new.values))
+        wanted = set(refuse.domains(kind, new.values))
         for other in self.inventory.resources():
-            if other.name == new.name or new.name in (other.parent, other.name):
+            if other.parent or other.name == new.name:
                 continue
-            taken = wanted & set(_domains(_kind(other.kind), other.values))
-            if taken:
-                raise Stop(f"The domain {', '.join(sorted(taken))} is used by another resource.", Exit.REFUSED,
-                           code="domain_taken", next_step="choose another domain")
+            if taken := wanted & set(refuse.domains(_kind(other.kind), other.values)):
+                raise Stop(f"{min(taken)} belongs to {other.name} on {other.server}.", Exit.REFUSED,
+                           code="domain_taken", next_step="choose another domain, or take it away there first")
 
     def _shown(self, one: Resource) -> dict[str, Any]:
         kind = _kind(one.kind)
@@ -197,13 +202,6 @@ def _parts(kind: Kind, parent: Resource) -> Iterator[Resource]:
             part = Resource(include.name(parent.name), include.kind, parent.server, parent.name, values)
             yield part
             yield from _parts(_kind(include.kind), part)
-
-
-def _domains(kind: Kind, values: dict[str, Any]) -> Iterator[str]:
-    for parameter in kind.main.parameters:
-        if parameter.format == "domain":
-            value = values.get(parameter.name) or []
-            yield from [value] if isinstance(value, str) else value
 
 
 def _lines(argv: list[str]) -> Iterator[str]:

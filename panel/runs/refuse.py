@@ -19,12 +19,12 @@ from panel.store.models import Resource
 
 def taken_domains(session: Session, kind: Kind, name: str, values: Mapping[str, Any]) -> None:
     """DomainTaken: another resource is linked under one of these domains. Parts do not count, their parents do."""
-    wanted = set(_domains(kind, values))
+    wanted = set(domains(kind, values))
     if not wanted:
         return
     for other in session.scalars(select(Resource).where(Resource.parent_id.is_(None), Resource.name != name)):
         other_kind = catalog().kinds.get(other.kind)
-        common = wanted & set(_domains(other_kind, other.values)) if other_kind else set()
+        common = wanted & set(domains(other_kind, other.values)) if other_kind else set()
         if common:
             raise DomainTaken(f"{min(common)} belongs to {other.name} on {other.server.name}. "
                               "Choose another domain, or take it away there first.")
@@ -44,7 +44,8 @@ def private_git_hosts(action: Action, values: Mapping[str, Any]) -> None:
         raise Refused(problems)
 
 
-def _domains(kind: Kind, values: Mapping[str, Any]) -> Iterator[str]:
+def domains(kind: Kind, values: Mapping[str, Any]) -> Iterator[str]:
+    """The domains that a resource with these values answers to."""
     if not kind.link:
         return
     for one in kind.main.parameters:

@@ -165,3 +165,8 @@ def event_number() -> int:
     if not re.fullmatch(r"[0-9]{1,10}", value) or int(value) > MAX_ID:
         raise Unreadable("invalid_event_id", f"The number of an event is 0-{MAX_ID}.")
     return int(value)
+
+
+def door() -> str:
+    """Which of our own doors it came through; a program says so in its User-Agent."""
+    return "cli" if (request.user_agent.string or "").startswith("webops/") else "api"

@@ -12,10 +12,11 @@ from sqlalchemy.orm import selectinload
 from werkzeug.wrappers import Response
 
 from panel.link import client
-from panel.runs import resources
+from panel.runs import parts, resources
 from panel.store.models import Mode, Resource
+from panel.store.seal import SecretContextError
 from panel.web.api import api, shapes
-from panel.web.api.asked import body, count, mapping, number, one_of, query, text, yes
+from panel.web.api.asked import body, count, door, mapping, number, one_of, query, text, yes
 from panel.web.api.servers import find as find_server
 from panel.web.auth import current_actor, token
 from panel.web.database import database
@@ -34,7 +35,17 @@ def find(name: str) -> Resource:
 
 
 def _shown(row: Resource) -> dict[str, object]:
-    return shapes.resource(row, resources.secret_names(row))
+    return shapes.resource(row, _secret_names(row))
+
+
+def _secret_names(row: Resource) -> dict[str, object]:
+    """Which secrets are stored, by parameter: true, or the names in a {name, value} list."""
+    try:
+        found = parts.secrets_of(row)
+    except SecretContextError:
+        return {}  # sealed with another key: they count as not there; whoever runs it is told so
+    return {name: [item["name"] for item in value] if isinstance(value, list) else True
+            for name, value in found.items()}
 
 
 @api.get("/resources")
@@ -69,7 +80,7 @@ def apply_resource(name: str) -> tuple[Response, int]:
     run = resources.ask(
         database(), kind=text(asked, "kind", longest=64), name=name,
         server=find_server(text(asked, "server", longest=64)), given=mapping(asked, "values"),
-        actor=current_actor().name, door=_door(), mode=_mode(asked), timeout=_timeout(asked))
+        actor=current_actor().name, door=door(), mode=_mode(asked), timeout=_timeout(asked))
     return jsonify(run=shapes.run(run)), 202
 
 
@@ -80,7 +91,7 @@ def run_action(name: str) -> tuple[Response, int]:
     asked = body(("action",), ("values", "mode", "timeout"))
     run = resources.act(
         database(), resource=find(name), action=text(asked, "action", longest=64), given=mapping(asked, "values"),
-        actor=current_actor().name, door=_door(), mode=_mode(asked), timeout=_timeout(asked))
+        actor=current_actor().name, door=door(), mode=_mode(asked), timeout=_timeout(asked))
     return jsonify(run=shapes.run(run)), 202
 
 
@@ -90,13 +101,6 @@ def _mode(asked: dict[str, object]) -> Mode:
 
 def _timeout(asked: dict[str, object]) -> int | None:
     return number(asked, "timeout", 10, 7 * 24 * 3600)
-
-
-def _door() -> str:
-    """Which of our own doors it came through; a program says so in its User-Agent."""
-    from flask import request
-
-    return "cli" if (request.user_agent.string or "").startswith("webops/") else "api"
 
 
 @api.get("/resources/<name>/values")

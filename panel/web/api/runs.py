@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from flask import Response as FlaskResponse
 from flask import jsonify
 from sqlalchemy import select
 from sqlalchemy.orm import selectinload
@@ -19,6 +18,7 @@ from panel.runs import stream, submit
 from panel.runs.errors import AlreadyOver
 from panel.store import db
 from panel.store.models import Event, Run, State
+from panel.web import sse
 from panel.web.api import api, shapes
 from panel.web.api.asked import MAX_ID, count, event_number, query
 from panel.web.auth import current_actor, token
@@ -87,12 +87,11 @@ def follow_run(number: str) -> Response:
     """Server-sent events: `run` at the start, `event` for each after Last-Event-ID, `end` with the run as it ended."""
     query("after")
     run, after = find(number), event_number()
-    return FlaskResponse(_told(run.id, shapes.run(run), after, run.last_event), mimetype="text/event-stream",
-                         headers={"X-Accel-Buffering": "no", "Cache-Control": "no-store"})
+    return sse.event_stream(_told(run.id, shapes.run(run), after, run.last_event), current_actor().id)
 
 
 def _told(run_id: int, run: dict[str, Any], after: int, last: int) -> Iterator[str]:
-    yield f"retry: 2000\n{_message('run', run)}"
+    yield _message("run", run)
     if after > last:
         # A number of the future: another run's, or of a database that was restored. All of it, then.
         yield _message("reset", {"last_event": last})
@@ -105,8 +104,7 @@ def _told(run_id: int, run: dict[str, Any], after: int, last: int) -> Iterator[s
 
 
 def _message(name: str, data: dict[str, Any], number: int | None = None) -> str:
-    identity = f"id: {number}\n" if number is not None else ""
-    return f"{identity}event: {name}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n"
+    return sse.message(name, json.dumps(data, separators=(",", ":")), number)
 
 
 @api.post("/runs/<number>/cancellation")

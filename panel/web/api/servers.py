@@ -13,7 +13,7 @@ from panel.link import client
 from panel.runs import servers
 from panel.store.models import Server
 from panel.web.api import api, shapes
-from panel.web.api.asked import body, count, mapping, number, one_of, query, text
+from panel.web.api.asked import body, count, door, mapping, one_of, query, text
 from panel.web.auth import current_actor, token
 from panel.web.database import database
 from panel.web.errors import Gone
@@ -44,8 +44,8 @@ def list_servers() -> Response:
 def add_server() -> tuple[Response, int]:
     """Its host key is asked for and offered; nothing is done there before that was accepted."""
     asked = body(("name", "address"), ("port",))
-    row = servers.add(database(), text(asked, "name", longest=64), text(asked, "address", longest=253),
-                      number(asked, "port", 1, 65535) or 22, current_actor().name)
+    row = servers.add(database(), name=text(asked, "name", longest=1000), address=text(asked, "address", longest=1000),
+                      port=asked.get("port") or 22, actor=current_actor().name)
     return jsonify(shapes.server(row)), 201
 
 
@@ -80,7 +80,7 @@ def run_on_server(name: str) -> tuple[Response, int]:
     """Make it ready. `login`: for the first contact; used once, never stored beyond the run."""
     asked = body((), ("action", "login", "mode", "timeout"))
     one_of(asked, "action", ("main",))
-    run = servers.ready(database(), find(name), _login(asked), current_actor().name, "api")
+    run = servers.ready(database(), find(name), _login(asked), current_actor().name, door())
     return jsonify(run=shapes.run(run)), 202
 
 
