@@ -99,7 +99,7 @@ def test_secrets_stay_in_tasks_that_do_not_log(role: Path) -> None:
 def test_a_kind_says_who_may_do_what(role: Path) -> None:
     kind = load(role / "meta/kind.yml")
     assert kind.get("label") and kind.get("summary"), f"{role.name}/meta/kind.yml needs label and summary"
-    assert set(kind.get("actions", {})) == set(specs(role)), f"{role.name}: kind.yml and the spec differ in their actions"
+    assert set(kind.get("actions", {})) == set(specs(role)), f"{role.name}: kind.yml and spec differ in actions"
     known = set(options(role))
     named = {path.partition("[")[0].partition(".")[0] for path in kind.get("formats", {})} | {
         name for group in kind.get("groups", []) for name in group["parameters"]}
