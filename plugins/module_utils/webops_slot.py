@@ -138,7 +138,9 @@ class Probe:
             if self.ask():
                 return self.answer
             self._refuse_dead()
-        raise self.refusal(f"The new release is not healthy: {self.url()} gave {self.answer}.")
+        cause = self._last_words()
+        raise self.refusal(f"The new release is not healthy: {self.url()} gave {self.answer}."
+                           + (f" {cause}" if cause else ""))
 
     def ask(self):
         """One request; False for a wrong status, a time-out, or nobody there."""
@@ -160,14 +162,15 @@ class Probe:
     def _refuse_dead(self):
         facts = show(self.unit, "ActiveState", "SubState", "NRestarts")
         if facts.get("ActiveState") == "failed" or facts.get("SubState") == "auto-restart" or facts.get("NRestarts") != "0":
-            raise self.refusal(f"The new release does not start: {self._last_words()}")
+            plain = [line for line in journal(self.unit, self.since, 200) if "rror" in line]
+            cause = self._last_words() or (plain or ["its process ended at once."])[-1][:300]
+            raise self.refusal(f"The new release does not start: {cause}")
 
     def _last_words(self):
-        """Python names the error on the last line of a traceback."""
-        lines = journal(self.unit, self.since, 200)
-        ends = [after for before, after in zip(lines, lines[1:]) if before.startswith("    ") and _names_error(after)]
-        plain = [line for line in lines if "rror" in line]
-        return (ends or plain or ["its process ended at once."])[-1][:300]
+        """Python names the error on the last line of a traceback; gunicorn's own only repeats that one."""
+        lines = journal(self.unit, self.since, 400)
+        ends = [after for before, after in zip(lines, lines[1:]) if before.startswith("  ") and _names_error(after)]
+        return ends[-1][:300] if ends else ""
 
     def refusal(self, sentence):
         return Refused(
@@ -180,7 +183,7 @@ class Probe:
 
 def _names_error(line):
     head = line.split(":", 1)[0]
-    return bool(head) and not head.startswith(" ") and all(part.isidentifier() for part in head.split("."))
+    return not head.startswith("gunicorn.") and all(part.isidentifier() for part in head.split("."))
 
 
 def request(path, host, target, until, meanwhile):
