@@ -1,0 +1,97 @@
+"""Playbooks, run the way a person runs them by hand, with values the way the panel hands them over."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def untrusted(value: Any) -> Any:
+    """The value as the panel writes it: every text, at any depth, is data and never a template."""
+    if isinstance(value, str):
+        return {"__ansible_unsafe": value}
+    if isinstance(value, list):
+        return [untrusted(item) for item in value]
+    if isinstance(value, dict):
+        return {key: untrusted(item) for key, item in value.items()}
+    return value
+
+
+@dataclass(frozen=True)
+class Login:
+    """Who signs in at a server, and how."""
+
+    address: str
+    known_hosts: Path
+    user: str
+    key: Path | None = None
+    password: str = ""
+
+    def variables(self) -> dict[str, str]:
+        found = {"ansible_host": self.address, "ansible_user": self.user,
+                 "ansible_ssh_common_args": f"-o UserKnownHostsFile={self.known_hosts} -o IdentitiesOnly=yes"}
+        if self.key:
+            found["ansible_ssh_private_key_file"] = str(self.key)
+        if self.password:
+            found |= {"ansible_password": self.password, "ansible_become_password": self.password}
+        return found
+
+
+@dataclass
+class Played:
+    """What a playbook did: the names of its changed steps, and of the failed one with its words."""
+
+    code: int
+    output: str
+    changed: list[str] = field(default_factory=list)
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    failed: str = ""
+
+    @property
+    def error(self) -> dict[str, Any]:
+        return self.results.get(self.failed, {})
+
+    def words(self) -> str:
+        """All that a person reads of a failure."""
+        said = [self.error.get("msg", ""), self.error.get("next", ""), *self.error.get("journal", [])]
+        return "\n".join(map(str, said))
+
+
+def play(kind: str, name: str, values: dict[str, Any], login: Login, place: Path, *, action: str = "main",
+         check: bool = False, plain: bool = False, server: str = "web") -> Played:
+    """Run the kind's playbook for one resource. Files it needs are written into `place`."""
+    host = name if kind == "server" else f"{name}@{server}"
+    inventory = place / "hosts.json"
+    inventory.write_text(json.dumps({kind: {"hosts": {host: login.variables()}}}))
+    given = place / "values.json"
+    given.write_text(json.dumps({key: untrusted(value) for key, value in values.items()} | {"webops_action": action}))
+    argv = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(inventory), f"playbooks/{kind}.yml",
+            "-e", f"@{given}", *(["--check", "--diff"] if check else [])]
+    environment = {**os.environ, "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json", "ANSIBLE_FORCE_COLOR": "0",
+                   "ANSIBLE_HOME": str(place / "ansible"), **({"WEBOPS_PLAIN": "1"} if plain else {})}
+    done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900, check=False)
+    return read(done.returncode, done.stdout + done.stderr, host)
+
+
+def read(code: int, output: str, host: str) -> Played:
+    played = Played(code, output)
+    start = output.find("{\n")
+    if start < 0:
+        return played
+    report, _end = json.JSONDecoder().raw_decode(output[start:])
+    for task in (task for one in report["plays"] for task in one["tasks"]):
+        result = task["hosts"].get(host, {})
+        name = task["task"]["name"].rpartition(" : ")[2]
+        played.results[name] = result
+        if result.get("changed"):
+            played.changed.append(name)
+        if result.get("failed") or result.get("unreachable"):
+            played.failed = name
+    return played
