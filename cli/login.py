@@ -17,11 +17,12 @@ from cli.panel import Panel
 @click.option("--name", metavar="NAME", help="Your name there; asked for when left out.")
 @click.option("--password-file", metavar="FILE", help="Read the password from a file ('-': stdin).")
 @click.option("--token-file", metavar="FILE", help="Use a token that you have, from a file ('-': stdin).")
-@click.option("--ca", type=click.Path(exists=True, dir_okay=False, resolve_path=True), default="",
+@click.option("--ca", type=click.Path(exists=True, dir_okay=False, resolve_path=True),
               help="Trust the certificates in this file as well.")
-def login(url: str, name: str | None, password_file: str | None, token_file: str | None, ca: str) -> None:
+def login(url: str, name: str | None, password_file: str | None, token_file: str | None, ca: str | None) -> None:
     """Sign in to the panel at URL and keep the token in ~/.config/webops/config.json, for you alone."""
     _check(url)
+    ca = ca or ""
     token = _secret(token_file) if token_file else _exchange(url, ca, name, password_file)
     person = Panel(url, token, ca).get("/tokens/current")["user"]["name"]
     saved = config.save(config.Login(url.rstrip("/"), person, token, ca))

@@ -141,7 +141,8 @@ def _refusal(answer: requests.Response, url: str) -> Stop:
     except (ValueError, AttributeError):
         return Stop(f"{url} answered {answer.status_code} in words that WebOps does not speak.", Exit.UNREACHABLE,
                     next_step="check that this is the address of a WebOps panel")
-    return Stop(detail or title, _exit_of(answer.status_code), problems=problems, code=code, next_step=next_step)
+    return Stop(title if problems else detail or title, _exit_of(answer.status_code), problems=problems, code=code,
+                next_step=next_step)
 
 
 def _exit_of(status: int) -> Exit:

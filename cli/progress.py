@@ -90,6 +90,7 @@ class Plain:
     def __init__(self, out: bool = False) -> None:
         self._steps = Steps()
         self._err = not out
+        self._said = ""
 
     def show(self, event: dict[str, Any]) -> None:
         if event["type"] == "output":
@@ -100,7 +101,9 @@ class Plain:
             click.echo(f"{step.state:<11} {clean(step.name)} ({duration(step.seconds)}){end}", err=self._err)
 
     def say(self, words: str) -> None:
-        click.echo(words, err=True)
+        if words != self._said:
+            self._said = words
+            click.echo(words, err=True)
 
     def close(self) -> None:
         pass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from flask import request
@@ -23,9 +23,16 @@ MAX_ID = 2**31 - 1
 class Unreadable(Exception):
     """A request that cannot be read; `trouble` is the whole answer."""
 
-    def __init__(self, code: str, detail: str, status: int = 400, title: str = "This request cannot be read") -> None:
+    def __init__(self, code: str, detail: str, status: int = 400, title: str = "This request cannot be read",
+                 errors: Sequence[Problem] = ()) -> None:
         super().__init__(detail)
-        self.trouble = Trouble(status, code, title, detail)
+        self.trouble = Trouble(status, code, title, detail, errors)
+
+
+def bad_query(problems: Sequence[Problem]) -> Unreadable:
+    """The answer to a query that cannot be used."""
+    return Unreadable("invalid_query", " · ".join(one.message for one in problems), 422, "This cannot be asked so",
+                      problems)
 
 
 def body(required: Iterable[str] = (), optional: Iterable[str] = ()) -> dict[str, Any]:
@@ -131,31 +138,31 @@ def one_of(found: dict[str, Any], key: str, choices: tuple[str, ...]) -> str:
 
 
 def query(*names: str) -> dict[str, str]:
-    """The query, with these names only and each once. Refused (invalid_query): another one."""
+    """The query, with these names only and each once. Unreadable (invalid_query): another one."""
     problems = [Problem(name, "invalid_query", f"'{name}' cannot be asked here" +
                         (f"; there are: {', '.join(names)}." if names else ".")) for name in request.args
                 if name not in names]
     problems += [Problem(name, "invalid_query", f"'{name}' is there twice.") for name in names
                  if len(request.args.getlist(name)) > 1]
     if problems:
-        raise Refused(problems)
+        raise bad_query(problems)
     return {name: request.args[name] for name in names if name in request.args}
 
 
 def count(found: dict[str, str], name: str, default: int, low: int = 1, high: int = MAX_LIMIT) -> int:
-    """A whole number of the query. Refused (invalid_query): it is none, or out of bounds."""
+    """A whole number of the query. Unreadable (invalid_query): it is none, or out of bounds."""
     if name not in found:
         return default
     value = found[name]
     if not re.fullmatch(r"[0-9]{1,10}", value) or not low <= int(value) <= high:
-        raise Refused([Problem(name, "invalid_query", f"'{name}' must be a whole number, {low}-{high}.")])
+        raise bad_query([Problem(name, "invalid_query", f"'{name}' must be a whole number, {low}-{high}.")])
     return int(value)
 
 
 def yes(found: dict[str, str], name: str) -> bool:
     """A switch of the query: 1 or 0, missing: 0."""
     if found.get(name, "0") not in ("0", "1"):
-        raise Refused([Problem(name, "invalid_query", f"'{name}' must be 1 or 0.")])
+        raise bad_query([Problem(name, "invalid_query", f"'{name}' must be 1 or 0.")])
     return found.get(name) == "1"
 
 

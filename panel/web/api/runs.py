@@ -13,14 +13,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import selectinload
 from werkzeug.wrappers import Response
 
-from panel.catalog import Problem, Refused
+from panel.catalog import Problem
 from panel.runs import stream, submit
 from panel.runs.errors import AlreadyOver
 from panel.store import db
 from panel.store.models import Event, Run, State
 from panel.web import sse
 from panel.web.api import api, shapes
-from panel.web.api.asked import MAX_ID, count, event_number, query
+from panel.web.api.asked import MAX_ID, bad_query, count, event_number, query
 from panel.web.auth import current_actor, token
 from panel.web.database import database
 from panel.web.errors import Gone
@@ -58,7 +58,7 @@ def _state(text: str) -> State:
     try:
         return State(text)
     except ValueError:
-        raise Refused([Problem("state", "invalid_query", f"'state' is one of: {', '.join(State)}.")]) from None
+        raise bad_query([Problem("state", "invalid_query", f"'state' is one of: {', '.join(State)}.")]) from None
 
 
 @api.get("/runs/<number>")
