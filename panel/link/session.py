@@ -32,6 +32,7 @@ class Lines:
         self._number = number
         self._arrived: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._under_way = 0
+        self._ended = False
         #: Why it ended, when it did not end well.
         self.error = ""
 
@@ -43,11 +44,15 @@ class Lines:
         self._arrived.put_nowait(message)
 
     async def next(self) -> list[Any] | None:
-        message = await self._arrived.get()
-        if "end" in message:
-            self.error = str(message["end"])
-            return None
-        return list(message.get("lines") or ())
+        found: list[Any] = []
+        while not self._ended and (not found or not self._arrived.empty()):
+            message = await self._arrived.get()
+            found += message.get("lines") or ()
+            self._ended = "end" in message
+            self.error = str(message.get("end") or "")
+            if "lines" in message and not message["lines"]:
+                return found  # the word that there is something to read
+        return found or (None if self._ended else found)
 
     def took(self, count: int) -> None:
         """The reader has `count` lines; as many may come."""

@@ -121,8 +121,8 @@ def _names(units: list[dict[str, Any]]) -> str:
 def _failed_words(units: list[dict[str, Any]], _of: int) -> str:
     result = plain(units[0].get("result") or "", 40)
     why = {"exit-code": "it ended with an error", "oom-kill": "the server ran out of memory",
-           "timeout": "it did not start in time", "signal": "it was killed", "start-limit-hit": "it ended too often",
-           "core-dump": "it crashed", "watchdog": "it hung"}.get(result, result)
+           "timeout": "it did not start in time", "signal": "it crashed or was killed", "watchdog": "it hung",
+           "start-limit-hit": "it ended too often", "core-dump": "it crashed"}.get(result, result)
     return f"{_names(units[:1])} failed" + (f" ({why})" if why and why != "success" else "")
 
 
