@@ -31,6 +31,11 @@ def seconds(value: float | timedelta | None) -> str:
     return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
+def about(value: float) -> str:
+    """How long something usually takes: 0.4 s, 9 s, 1 min 4 s."""
+    return seconds(value) if value < 3 else seconds(max(round(value), 10)) if value >= 9.5 else f"{round(value)} s"
+
+
 def ago(value: datetime, at: datetime | None = None) -> str:
     """How long ago: just now, 2 min ago, 3 h ago, yesterday, 14 Nov, 14 Nov 2025."""
     moment, present = aware(value), at or now()

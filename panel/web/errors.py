@@ -20,6 +20,7 @@ from panel.store.seal import SecretContextError
 from panel.web.auth import NotAllowed, SignInNeeded, WrongPassword
 from panel.web.limits import CannotCount, TooManyTries
 from panel.web.security import ForeignOrigin, TokenInAddress
+from panel.web.sse import InvalidEventId, TooManyStreams
 
 _log = logging.getLogger("webops.web")
 
@@ -72,6 +73,8 @@ _WORDS: dict[type[Exception], tuple[int, str, str]] = {
     CannotCount: (503, "queue_down", "Signing in is closed"),
     ForeignOrigin: (403, "foreign_origin", "This form came from elsewhere"),
     TokenInAddress: (400, "token_in_url", "A token in the address"),
+    InvalidEventId: (400, "invalid_event_id", "This stream cannot begin there"),
+    TooManyStreams: (429, "too_many_streams", "Too many live pages"),
     LinkDown: (503, "link_down", "The link does not answer"),
     LinkError: (502, "link_error", "The server could not be asked"),
     NoSuchKind: (404, "unknown_kind", "There is no such kind"),

@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response
 from panel.catalog import Kind, Problem, Refused, catalog
 from panel.runs import resources as wishes
 from panel.runs.errors import RunsError
-from panel.store.models import Mode, Resource
+from panel.store.models import Mode, Resource, Run
 from panel.web import fields, queries
 from panel.web.auth import current_actor, signed_in
 from panel.web.database import database
@@ -49,18 +49,30 @@ def _ask(kind: Kind, name: str, server: str, given: dict[str, Any]) -> Response:
     return redirect(url_for("runs.show", number=run.id), 303)
 
 
-def _beside(wrong: RunsError | Refused) -> tuple[list[Problem], str]:
+def _beside(kind: Kind, wrong: RunsError | Refused) -> tuple[list[Problem], str]:
     """The problems of single fields, and what belongs to no field."""
     if isinstance(wrong, Refused):
         return wrong.problems, ""
     place = _BESIDE.get(wrong.code)
+    if place == "domain" and kind.main.parameter("domain") is None:
+        place = None
     return ([Problem(place, wrong.code, wrong.message)], "") if place else ([], wrong.message)
+
+
+def _from_run(kind: Kind) -> Run | None:
+    """`?run=`: the form begins with the values that an earlier run had."""
+    number = request.args.get("run", 0, type=int)
+    run = database().get(Run, number) if number else None
+    return run if run is not None and run.kind == kind.name and run.action == "main" else None
 
 
 @blueprint.get("/new/<kind_name>")
 @signed_in
 def fill(kind_name: str) -> str:
-    return _form(catalog().kind(kind_name), {}, server=request.args.get("server", ""))
+    kind = catalog().kind(kind_name)
+    run = _from_run(kind)
+    entered = fields.from_values(kind.main, run.values, {}) if run else {}
+    return _form(kind, entered, name=run.resource_name if run else "", server=request.args.get("server", ""))
 
 
 @blueprint.post("/new/<kind_name>")
@@ -73,7 +85,7 @@ def create(kind_name: str) -> Response | str | tuple[str, int]:
     try:
         return _ask(kind, name, server, fields.given(kind.main, entered))
     except (RunsError, Refused) as wrong:
-        problems, trouble = _beside(wrong)
+        problems, trouble = _beside(kind, wrong)
         return _form(kind, entered, name=name, server=server, problems=problems, trouble=trouble), 422
 
 
@@ -82,7 +94,9 @@ def create(kind_name: str) -> Response | str | tuple[str, int]:
 def edit(name: str) -> str:
     resource = queries.resource(database(), name)
     kind = catalog().kind(resource.kind)
-    entered = fields.from_values(kind.main, resource.values, secret_names(resource))
+    run = _from_run(kind)
+    values = run.values if run is not None and run.resource_id == resource.id else resource.values
+    entered = fields.from_values(kind.main, values, secret_names(resource))
     return _form(kind, entered, resource=resource, name=name, server=resource.server.name)
 
 
@@ -97,7 +111,7 @@ def change(name: str) -> Response | str | tuple[str, int]:
     try:
         return _ask(kind, name, server, fields.given(kind.main, entered))
     except (RunsError, Refused) as wrong:
-        problems, trouble = _beside(wrong)
+        problems, trouble = _beside(kind, wrong)
         return _form(kind, entered, resource=resource, name=name, server=server, problems=problems,
                      trouble=trouble), 422
 

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from flask import Blueprint, Response, current_app, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
+from panel.runs import resources as wishes
 from panel.runs import stream, submit
 from panel.store import db
 from panel.store.models import Event, Run
-from panel.web import byhand, queries, sse, waterfall
+from panel.web import again, byhand, queries, sse, waterfall
 from panel.web.auth import current_actor, signed_in
 from panel.web.database import database
+from panel.web.errors import Gone
 
 blueprint = Blueprint("runs", __name__)
 
@@ -36,7 +38,7 @@ def listed() -> str:
 def show(number: int) -> str:
     run = queries.run(database(), number)
     return render_template("run.html", here="runs", run=run, fall=waterfall.load(database(), run),
-                           commands=byhand.of_run(run))
+                           commands=byhand.of_run(run), again=again.offer(run))
 
 
 @blueprint.post("/runs/<int:number>/cancellation")
@@ -44,6 +46,17 @@ def show(number: int) -> str:
 def cancel(number: int) -> AnyResponse:
     submit.cancel(database(), queries.run(database(), number), current_actor().name)
     return redirect(url_for("runs.show", number=number), 303)
+
+
+@blueprint.post("/runs/<int:number>/repetition")
+@signed_in
+def repeat(number: int) -> AnyResponse:
+    run = queries.run(database(), number)
+    if run.resource is None:
+        raise Gone(f"{run.resource_name} is gone, so this cannot be done to it again.")
+    fresh = wishes.act(database(), resource=run.resource, action=run.action, given={}, actor=current_actor().name,
+                       door="browser", mode=run.mode)
+    return redirect(url_for("runs.show", number=fresh.id), 303)
 
 
 @blueprint.get("/runs/<int:number>/stream")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
@@ -44,7 +46,8 @@ def new() -> str:
 def create() -> Response | tuple[str, int]:
     name, address, port = (request.form.get(key, "").strip() for key in ("name", "address", "port"))
     try:
-        server = machines.add(database(), name=name, address=address, port=port or 22, actor=current_actor().name)
+        number = int(port or 22) if re.fullmatch(r"[0-9]{0,9}", port, re.ASCII) else 0  # 0 is refused in words
+        server = machines.add(database(), name, address, number, current_actor().name)
     except Refused as wrong:
         return _new({one.parameter: one.message for one in wrong.problems}), 422
     except (RunsError, client.LinkError) as wrong:
@@ -96,6 +99,16 @@ def _login_page(server: Server, beside: dict[str, str] | None = None, words: str
                            given={"user": request.form.get("user", "root"), "way": request.form.get("way", "password")})
 
 
+def _login(server: Server) -> machines.Login | None:
+    """What was typed; a server that is ready needs none, for WebOps has its own key there."""
+    given = {key: request.form.get(key, "").replace("\r\n", "\n") for key in _FIRST_LOGIN}
+    unused = "private_key" if request.form.get("way") != "key" else "password"
+    given[unused] = ""
+    if server.ready_at and not given["password"] and not given["private_key"]:
+        return None
+    return machines.Login(**{**given, "user": given["user"].strip()})
+
+
 @blueprint.get("/servers/<name>/ready")
 @signed_in
 def ask_login(name: str) -> str:
@@ -106,12 +119,10 @@ def ask_login(name: str) -> str:
 @signed_in
 def make_ready(name: str) -> Response | tuple[str, int]:
     server = queries.server(database(), name)
-    given = {key: request.form.get(key, "").replace("\r\n", "\n") for key in _FIRST_LOGIN}
     try:
-        login = machines.Login(given["user"].strip(), given["password"], given["private_key"], given["sudo_password"])
-        run = machines.ready(database(), server, login, current_actor().name, "browser")
+        run = machines.ready(database(), server, _login(server), current_actor().name, "browser")
     except Refused as wrong:
-        return _login_page(server, {one.parameter: one.message for one in wrong.problems}), 422
+        return _login_page(server, {one.parameter.removeprefix("login."): one.message for one in wrong.problems}), 422
     except RunsError as wrong:
         return _login_page(server, words=wrong.message), trouble(wrong).status
     return redirect(url_for("runs.show", number=run.id), 303)

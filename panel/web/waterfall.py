@@ -176,7 +176,7 @@ class Waterfall:
         if self.run.cancel_asked_by:
             return f"{self.run.cancel_asked_by} canceled it; it is being stopped."
         steps = f"{tally.done} of {self.total} steps" if self.ahead else f"{tally.done} steps so far"
-        usual = f", usually {clock.seconds(self.usual)}" if self.usual else ""
+        usual = f", usually {clock.about(self.usual)}" if self.usual else ""
         check = " Nothing is touched." if self.run.mode is Mode.CHECK else ""
         return f"{steps}{usual}.{check}"
 

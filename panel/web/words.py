@@ -106,16 +106,33 @@ def resource_badge(resource: Resource, last: Run | None = None) -> Badge:
     return _observed_badge(resource, last)
 
 
+_OPENING = re.compile(r"(?P<word>[A-Z][a-z]+(?: [a-z]+){0,2}): (?P<rest>.+)", re.DOTALL)
+
+
+def observed_text(thing: Resource | Server, badge: Badge) -> str:
+    """The sentence on what was seen, without its first word where the badge beside it says the same."""
+    found = _OPENING.match(thing.observed_text)
+    if found is None or found["word"] != badge.word:
+        return thing.observed_text
+    return found["rest"][:1].upper() + found["rest"][1:]
+
+
+def _word(thing: Resource | Server, otherwise: str) -> str:
+    """The word that the link found for a state: Serving, Running, Stopped."""
+    found = _OPENING.match(thing.observed_text)
+    return found["word"] if found and len(found["word"]) <= 20 else otherwise
+
+
 def _observed_badge(resource: Resource, last: Run | None) -> Badge:
     failed = last is not None and last.state in (State.FAILED, State.LOST) and last.mode is Mode.APPLY
     if resource.observed is Observed.OK:
         if failed and last is not None:
             return Badge("failed", f"Last {_label(last).lower()} failed")
         kind = kind_of(resource.kind)
-        return Badge("ok", "Serving" if kind and kind.link else "In order")
+        return Badge("ok", _word(resource, "Serving" if kind and kind.link else "In order"))
     return {Observed.STOPPED: Badge("stopped", "Stopped"), Observed.FAILED: Badge("failed", "Failing"),
             Observed.MISSING: Badge("failed", "Missing"),
-            Observed.UNKNOWN: Badge("idle", "Not seen yet")}[resource.observed]
+            Observed.UNKNOWN: Badge("idle", "Unknown" if resource.observed_at else "Not seen yet")}[resource.observed]
 
 
 def _label(run: Run) -> str:

@@ -1,0 +1,54 @@
+"""What a run that is over leads to: the same once more, or what its check has shown."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from flask import url_for
+
+from panel.store.models import Mode, Run, State
+from panel.web.words import action_label, action_of
+
+
+class Offer(NamedTuple):
+    """A button: `url` is the form to open; without one it is asked for at once."""
+
+    label: str
+    url: str = ""
+    is_primary: bool = False
+
+
+def offer(run: Run) -> Offer | None:
+    """The next thing to do with this run, or None."""
+    if run.state.is_active:
+        return None
+    if run.mode is Mode.CHECK and run.state is State.SUCCEEDED:
+        return Offer(f"{action_label(run.kind, run.action)}…", _form(run), True)
+    if run.state is State.SUCCEEDED:
+        return None
+    return _once_more(run)
+
+
+def _once_more(run: Run) -> Offer | None:
+    action = action_of(run.kind, run.action)
+    label = f"{action_label(run.kind, run.action)} again"
+    if run.kind == "server":
+        name = run.servers[0].server_name if run.servers and run.servers[0].server_id else ""
+        return Offer(f"{label}…", url_for("servers.ask_login", name=name), True) if name else None
+    if action is None:
+        return None
+    if run.resource is None or run.mode is Mode.CHECK:
+        return Offer(f"{label}…", _form(run), True) if run.action == "main" else None
+    if run.action == "main" or not (action.parameters or action.dangerous):
+        return Offer(label, "", True)
+    return Offer(f"{label}…", _form(run), True)
+
+
+def _form(run: Run) -> str:
+    """The form with the values that this run had; secrets are not in it."""
+    if run.resource is None:
+        server = run.servers[0].server_name if run.servers else None
+        return url_for("new.fill", kind_name=run.kind, run=run.id, server=server)
+    if run.action == "main":
+        return url_for("new.edit", name=run.resource.name, run=run.id)
+    return url_for("actions.ask", name=run.resource.name, action_name=run.action, run=run.id)
