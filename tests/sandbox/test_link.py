@@ -196,14 +196,18 @@ def test_a_slow_reader_holds_the_journal_back_and_nobody_else(ground: Ground) ->
     ground.root(f"{SAY} seq 1 9000")
     slow = client.entries(ground.resource, lines=9000)
     next(slow)
-    time.sleep(3)
-    waiting = sum(client._redis().llen(key) for key in client._redis().keys("webops:journal:*")
-                  if client._redis().type(key) == "list")
-    assert 1000 < waiting < 3000
-    assert client.ask("observe", server_id=ground.id, timeout=5)["observed"] == "ok"
+    wait("the list fills", lambda: _waiting_lines() > 2000)
+    time.sleep(2)
+    assert _waiting_lines() < 3000
+    assert client.ask("observe", server_id=ground.id)["observed"] == "ok"
     numbers = [one.text for one in slow if one and one.text.isdecimal()]
     assert len(numbers) > 8500
     assert numbers == sorted(numbers, key=int)
+
+
+def _waiting_lines() -> int:
+    redis = client._redis()
+    return sum(redis.llen(key) for key in redis.keys("webops:journal:*") if redis.type(key) == "list")
 
 
 def test_a_pulled_cable_and_a_changed_host_key(ground: Ground) -> None:
