@@ -97,7 +97,7 @@ def first_line(data: Mapping[str, Any]) -> str:
         lines = [line.strip() for line in (value if isinstance(value, str) else "").splitlines() if line.strip()]
         # "MODULE FAILURE" and "non-zero return code" say nothing; the cause is what the program wrote last.
         if lines and not re.match(r"MODULE FAILURE|non-zero return code|Module result deserialization", lines[0]):
-            return lines[0] if key == "msg" else lines[-1]
+            return re.sub(r"^(Task failed|Module failed): ", "", lines[0]) if key == "msg" else lines[-1]
     return str(data.get("msg", "")).strip().partition("\n")[0]
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -163,24 +164,42 @@ class Installation:
         wait(f"nothing left of run {number}: {self.left(number)}", lambda: not self.left(number), seconds)
 
 
-@pytest.fixture
-def installation(state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
-    """Database, Redis and one worker; WEBOPS_LEASE is as short as it may be."""
-    monkeypatch.setenv("WEBOPS_ADDONS", str(ADDONS))
-    monkeypatch.setenv("WEBOPS_LEASE", "5")
+@contextmanager
+def installed(folder: Path, **settings_: str) -> Iterator[Installation]:
+    """Database, Redis and one worker; the lease is as short as it may be."""
     from panel.settings import settings
-    from panel.store import db
+    from panel.store import db, seal
 
-    settings.cache_clear()
-    state.mkdir(mode=0o700)
-    db.upgrade()
-    made = Installation(state)
-    try:
-        made.start_redis()
-        made.start_worker()
+    caches = (settings, db.engine, db._sessions, seal._fernet)
+    with pytest.MonkeyPatch.context() as patch:
+        for key, value in {"STATE": str(folder), "ADDONS": str(ADDONS), "LEASE": "5", **settings_}.items():
+            patch.setenv(f"WEBOPS_{key}", value)
+        for cached in caches:
+            cached.cache_clear()
+        folder.mkdir(mode=0o700)
+        db.upgrade()
+        made = Installation(folder)
+        try:
+            made.start_redis()
+            made.start_worker()
+            yield made
+        finally:
+            made.stop()
+            sys.stdout.write((folder / "worker.log").read_text()[-4000:])
+            db.engine().dispose()
+            for cached in caches:
+                cached.cache_clear()
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Iterator[Installation]:
+    """One of its own, for tests that break it."""
+    with installed(tmp_path / "state") as made:
         yield made
-    finally:
-        made.stop()
-        log = state / "worker.log"
-        if log.exists():
-            sys.stdout.write(log.read_text()[-4000:])
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """One for all tests of a file that leave it whole; it does two runs at a time."""
+    with installed(tmp_path_factory.mktemp("shared") / "state", WORKERS="2") as made:
+        yield made
