@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
@@ -24,6 +25,7 @@ from sandbox import SandboxError
 FOLDER = ROOT / "var" / "demo"
 SUMMARY = ROOT / "var" / "demo.json"
 LOGIN = FOLDER / "config.json"
+ACCOUNT = FOLDER / "account.json"
 ADMIN = "admin"
 _BEGAN = time.monotonic()
 
@@ -89,12 +91,12 @@ def run() -> None:
 
 
 def _known() -> dict[str, Any]:
-    """What an earlier run wrote down; {} where there was none."""
-    try:
-        found: dict[str, Any] = json.loads(SUMMARY.read_text())
-        return found
-    except (OSError, ValueError):
-        return {}
+    """What an earlier run wrote down, be it the account alone; {} where there was none."""
+    for path in (SUMMARY, ACCOUNT):
+        with contextlib.suppress(OSError, ValueError):
+            found: dict[str, Any] = json.loads(path.read_text())
+            return found
+    return {}
 
 
 def _panel(world: World, known: dict[str, Any]) -> tuple[Panel, dict[str, str]]:
@@ -140,7 +142,21 @@ def _account(url: str, account: dict[str, str]) -> dict[str, str]:
         account = {"admin": ADMIN, "password": password, "token": ""}
         click.echo(f"       Admin: {ADMIN}   password: {password}   (shown once; also in {SUMMARY.relative_to(ROOT)})")
     made = Panel(url).post("/tokens", {"name": account["admin"], "password": account["password"], "label": "make demo"})
-    return account | {"token": str(made["token"])}
+    account = account | {"token": str(made["token"])}
+    _write(ACCOUNT, account)
+    return account
+
+
+def _write(path: Path, what: dict[str, Any]) -> None:
+    """As JSON, for its owner alone; nothing happens where it is written already."""
+    text = json.dumps(what, indent=2) + "\n"
+    if path.exists() and path.read_text() == text:
+        return
+    half = path.with_suffix(".new")
+    half.unlink(missing_ok=True)
+    half.touch(0o600)
+    half.write_text(text)
+    half.replace(path)
 
 
 def _save_login(url: str, account: dict[str, str]) -> None:
@@ -201,13 +217,7 @@ def _finish(world: World, account: dict[str, str]) -> None:
                   for one in world.sites],
         "server": {"address": world.server.address, "user": world.server.ssh_user, "key": str(world.server.ssh_key)},
     }
-    text = json.dumps(summary, indent=2) + "\n"
-    if not SUMMARY.exists() or SUMMARY.read_text() != text:
-        half = SUMMARY.with_suffix(".new")
-        half.unlink(missing_ok=True)
-        half.touch(0o600)
-        half.write_text(text)
-        half.replace(SUMMARY)
+    _write(SUMMARY, summary)
     webops = ".venv/bin/webops"
     if config.path() == LOGIN:
         webops = f"WEBOPS_CONFIG={LOGIN.relative_to(ROOT)} {webops}"

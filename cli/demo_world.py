@@ -138,7 +138,8 @@ def _guestbook(box: Sandbox, folder: Path, directory: str) -> Site:
 def _site(box: Sandbox, folder: Path, directory: str) -> Site:
     address = box.publish(repository(folder, "site"), "site")
     values = {
-        "repo": address, "ref": "main", "domain": "site.demo.test", "build": "python3 build.py", "directory": "public",
+        "repo": address, "ref": "main", "domain": "site.demo.test", "command": ["python3", "build.py"],
+        "directory": "public",
         "acme_directory": directory, "acme_ca_bundle": _BUNDLE, "acme_terms": True,
     }
     return Site("static_site", "site", "site.demo.test", address, values)
