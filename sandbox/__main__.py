@@ -79,6 +79,7 @@ def stop(place: Place, options: argparse.Namespace) -> None:
 
 def save(place: Place, options: argparse.Namespace) -> None:
     kept = layer.save(place, options.name, options.layer, options.stamp)
+    cache.clear(place)
     print(f"Saved {kept.name} ({kept.release}): `up NAME --release {kept.release} --from {kept.name}` boots over it")
 
 

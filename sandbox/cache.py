@@ -10,6 +10,8 @@ from pathlib import Path
 from sandbox import image, layer, server
 from sandbox.place import Place, locked
 
+GONE = ".gone"
+
 
 def unneeded(place: Place) -> list[Path]:
     """Directories in the cache that no new server will boot over and that no living or stopped one stands on."""
@@ -18,7 +20,7 @@ def unneeded(place: Place) -> list[Path]:
     used = mounted()
     old = [path for parent in (place.images(), *place.layers().glob("*")) if parent.is_dir()
            for path in parent.iterdir() if path.is_dir() and not path.is_symlink() and path not in needed]
-    return sorted(path for path in old if str(path / "root") not in used and not path.name.endswith(".half"))
+    return sorted(path for path in old if str(path / "root") not in used and not path.name.endswith((".half", GONE)))
 
 
 def stood_on(place: Place) -> set[Path]:
@@ -39,9 +41,11 @@ def mounted() -> str:
 
 
 def clear(place: Place) -> list[Path]:
-    """Delete what is not needed; returns what was deleted. Builds under way are waited for."""
+    """Delete what is not needed; returns what was deleted."""
     with locked(place.cache / "locks" / "machine"):
-        paths = unneeded(place)
-        for path in paths:
-            shutil.rmtree(path, ignore_errors=True)
-    return paths
+        # Renamed at once and deleted without the lock: nobody waits for it, and nobody boots over half of it.
+        paths = [path.rename(path.with_name(f"{path.name}{GONE}")) for path in unneeded(place)]
+        cut_short = [*place.images().glob(f"*{GONE}"), *place.layers().glob(f"*/*{GONE}")]
+    for path in {*paths, *cut_short}:
+        shutil.rmtree(path, ignore_errors=True)
+    return [path.with_name(path.name.removesuffix(GONE)) for path in paths]

@@ -45,7 +45,7 @@ def wait_booted(place: Place, name: str, patience: float = 90) -> str:
     said = ""
     while time.monotonic() < deadline:
         try:
-            # Asked early in the boot, systemctl can wait 25 s for an answer that never comes: ask again instead.
+            # Early in the boot nobody answers systemctl yet, and its --wait gives up: so ask again.
             said = run(place, name, ["systemctl", "is-system-running"], check=False, timeout=2).stdout.strip()
         except subprocess.TimeoutExpired:
             continue

@@ -170,12 +170,21 @@ def attach(place: Place, network: Network, server: str, address: str) -> None:
     detach(place, server, address)
     space, end = namespace(place, server), cable(place, address)
     call(["ip", "netns", "add", space])
-    call(["ip", "link", "add", end, "mtu", str(outward_mtu()), "type", "veth", "peer", "name", "host0",
-          "mtu", str(outward_mtu()), "netns", space])
+    mtu = str(outward_mtu())
+    call(["ip", "link", "add", end, "mtu", mtu, "type", "veth",
+          "peer", "name", "host0", "address", hardware_address(address), "mtu", mtu, "netns", space])
     call(["ip", "link", "set", end, "master", network.bridge, "up"])
     commands = (f"link set lo up\nlink set host0 up\naddress add {address}/{network.prefix} dev host0\n"
                 f"route add default via {network.gateway}\n")
     call(["ip", "-n", space, "-batch", "-"], text=commands)
+
+
+def hardware_address(address: str) -> str:
+    """The MAC address that goes with an IP address.
+
+    Always the same: with a new one, this machine would talk to the earlier server of the address for seconds.
+    """
+    return ":".join(f"{byte:02x}" for byte in (0x02, 0x77, *ipaddress.IPv4Address(address).packed))
 
 
 def detach(place: Place, server: str, address: str) -> None:

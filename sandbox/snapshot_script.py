@@ -15,7 +15,8 @@ from collections.abc import Iterator
 
 SKIPPED = ("/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp", "/var/log", "/var/cache", "/var/lib/apt",
            "/var/lib/systemd", "/var/lib/dpkg", "/var/lib/ucf", "/root/.ansible", "/root/.cache")
-PASSING = (".dpkg-old", ".pyc", "/.updated", "/ld.so.cache", ".lock", "/passwd-", "/group-", "/shadow-", "/gshadow-")
+PASSING = (".dpkg-old", ".pyc", "/.updated", "/ld.so.cache", ".lock", "/passwd-", "/group-", "/shadow-", "/gshadow-",
+           "/subuid-", "/subgid-")
 # PostgreSQL's own files come and go as it works: databases and roles are listed by name instead.
 ENGINE = "/var/lib/postgresql/"
 UNIT_TYPES = "--type=service,socket,timer,path,mount"

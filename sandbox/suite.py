@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from sandbox import acme, authority, gitserver, guest, host, layer, network, server, snapshot
+from sandbox import acme, authority, cache, gitserver, guest, host, layer, network, server, snapshot
 from sandbox.errors import SandboxError
 from sandbox.place import Place, find_place
 from sandbox.server import Server
@@ -44,7 +44,10 @@ class Sandbox:
         server.down(self.place, one.name)
 
     def save(self, one: Server, name: str, stamp: str = "") -> layer.Layer:
-        return layer.save(self.place, one.name, name, stamp)
+        """Keep the stopped server's disk as a layer; what that replaces is deleted as soon as no server needs it."""
+        kept = layer.save(self.place, one.name, name, stamp)
+        cache.clear(self.place)
+        return kept
 
     def guest(self, one: Server, argv: Sequence[str], *, text: str | None = None, check: bool = True,
               timeout: float = 300) -> subprocess.CompletedProcess[str]:

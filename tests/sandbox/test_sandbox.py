@@ -181,6 +181,16 @@ def test_a_snapshot_shows_exactly_what_was_left(box: Sandbox, web1: Server) -> N
     assert snapshot.difference(before, box.snapshot_list(web1)) == []
 
 
+def test_an_address_that_is_given_again_answers_at_once(box: Sandbox, web1: Server) -> None:
+    took = []
+    for _ in range(3):
+        began = time.monotonic()
+        again = box.up("again")
+        took.append(time.monotonic() - began)
+        box.down(again)
+    assert max(took) < 15, "this machine still talks to the server that had the address before"
+
+
 def test_servers_of_one_sandbox_reach_each_other_and_do_not_share_control_groups(box: Sandbox, web1: Server) -> None:
     web2 = box.up("web2")
     probe = f"import socket; print(socket.create_connection(('{web1.address}', 22), 3).recv(4))"
