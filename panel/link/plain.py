@@ -15,7 +15,8 @@ _TAB = "    "
 
 def plain(text: object, limit: int) -> str:
     """`text` without escapes and control characters, bidirectional overrides made visible, cut at `limit`."""
-    found = str(text)
+    # A structure where text belongs says nothing to a person (and may be nested deeper than str() can go).
+    found = str(text) if isinstance(text, str | int | float) else ""
     cut = len(found) - limit
     found = _ESCAPES.sub("", found[:limit])
     if not found.isascii() or not found.isprintable():
@@ -40,4 +41,4 @@ def tidy(value: Any, depth: int = 4) -> Any:
         return [tidy(one, depth - 1) for one in value[:50]]
     if value is None or isinstance(value, bool) or (isinstance(value, int | float) and abs(value) < 1e18):
         return value
-    return plain(value, 500)
+    return "…" if isinstance(value, dict | list) else plain(value, 500)
