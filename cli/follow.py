@@ -22,7 +22,7 @@ def follow(panel: Panel, run: dict[str, Any], *, wait: bool = True, as_json: boo
         _hand_over(run, as_json)
         return Exit.OK
     try:
-        ended = _watch(panel, run)
+        ended = _watch(panel, run, as_json)
     except KeyboardInterrupt:
         raise Stop(f"You stopped watching; run {run['id']} goes on.", Exit.INTERRUPTED,
                    next_step=f"webops run follow {run['id']} or webops run cancel {run['id']}") from None
@@ -40,8 +40,12 @@ def _hand_over(run: dict[str, Any], as_json: bool) -> None:
         click.echo(f"Run {run['id']} is {run['state']}: webops run follow {run['id']}")
 
 
-def _watch(panel: Panel, run: dict[str, Any]) -> dict[str, Any]:
-    view = progress.view()
+#: What these print is seldom what was asked for; the page of the run has it.
+_QUIET = ("main", "deploy", "remove")
+
+
+def _watch(panel: Panel, run: dict[str, Any], as_json: bool) -> dict[str, Any]:
+    view = progress.view(output=not as_json and run["action"] not in _QUIET)
     view.say(_headline(run))
     try:
         return _events(panel, run, view)

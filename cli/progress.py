@@ -84,12 +84,22 @@ def duration(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
 
 
-class Plain:
-    """One line per finished step: for files, pipes and CI. `out`: to stdout, because the steps are the answer."""
+def print_output(event: dict[str, Any], wanted: bool) -> None:
+    """What a step printed, for commands whose output is what was asked for."""
+    if wanted and event["type"] in ("ok", "changed") and event["data"].get("stdout"):
+        click.echo(clean(str(event["data"]["stdout"])).rstrip("\n"))
 
-    def __init__(self, out: bool = False) -> None:
+
+class Plain:
+    """One line per finished step: for files, pipes and CI.
+
+    `out`: to stdout, because the steps are the answer. `output`: what a step printed goes to stdout, too.
+    """
+
+    def __init__(self, out: bool = False, output: bool = False) -> None:
         self._steps = Steps()
         self._err = not out
+        self._output = output
         self._said = ""
 
     def show(self, event: dict[str, Any]) -> None:
@@ -99,6 +109,7 @@ class Plain:
         if step and step.state != "skipped":
             end = f"  {clean(step.summary)}" if step.summary else ""
             click.echo(f"{step.state:<11} {clean(step.name)} ({duration(step.seconds)}){end}", err=self._err)
+            print_output(event, self._output)
 
     def say(self, words: str) -> None:
         if words != self._said:
@@ -112,11 +123,12 @@ class Plain:
 class Live:
     """Finished steps above, the running one with its clock below."""
 
-    def __init__(self) -> None:
+    def __init__(self, output: bool = False) -> None:
         from rich.console import Console
         from rich.live import Live as Screen
 
         self._steps = Steps()
+        self._output = output
         self._words = ""
         self._since = time.monotonic()
         self._console = Console(stderr=True, highlight=False, markup=False)
@@ -130,6 +142,7 @@ class Live:
         step = self._steps.take(event)
         if step and step.state != "skipped":
             self._console.print(_line(step))
+            print_output(event, self._output)
 
     def say(self, words: str) -> None:
         self._words = words
@@ -157,6 +170,6 @@ def _line(step: Step) -> Text:
     return line
 
 
-def view() -> View:
-    """The view that fits where the output goes."""
-    return Live() if sys.stderr.isatty() else Plain()
+def view(output: bool = False) -> View:
+    """The view that fits where the output goes. `output`: show what steps print, on stdout."""
+    return Live(output) if sys.stderr.isatty() else Plain(output=output)

@@ -120,6 +120,9 @@ def _kept(result: Mapping[str, Any]) -> dict[str, Any]:
         kept["summary"] = shorten(str(result["webops_summary"]))
     if kept.get("diff") is not None:
         kept["diff"] = _diffs(kept["diff"])
+    lines = result.get("output")
+    if isinstance(lines, list) and lines and not {"stdout", "journal"} & set(kept):
+        kept["stdout"] = shorten("\n".join(map(str, lines)))
     if "results" in result:
         # Each item was reported by itself; the text over all of them says nothing new.
         kept.pop("msg", None)
