@@ -18,8 +18,9 @@ from sandbox.suite import Sandbox, sandbox
 from tests.sandbox.roles.play import ROOT, Login, Played, play
 
 LAYER = "ready"
-# What decides how a ready server looks.
-SOURCES = ("roles/server", "plugins/modules", "plugins/module_utils", "playbooks/server.yml")
+# What decides how a ready server looks: its role, and the modules that the role uses.
+SOURCES = ("roles/server", "playbooks/server.yml", *(
+    f"plugins/modules/webops_{name}.py" for name in ("account", "certificate", "files", "nginx", "packages", "tool")))
 
 
 @pytest.fixture(scope="session")
