@@ -32,7 +32,7 @@ class Local:
         return described(_kind(name))
 
     def resources(self) -> list[dict[str, Any]]:
-        return [self._shown(one) for one in sorted(self.inventory.resources(), key=lambda one: one.name)]
+        return [self._shown(one) for one in sorted(self._all(), key=lambda one: one.name)]
 
     def resource(self, name: str) -> dict[str, Any]:
         return self._shown(self._must(name))
@@ -82,31 +82,19 @@ class Local:
         new = _changed(kind, wish, old, server)
         refuse.private_git_hosts(kind.main, new.values)
         self._check_domains(kind, new)
-        parts = list(_parts(kind, new))
-        if wish.check and old is None:
-            return self._rehearse(new, as_json, wish.timeout)
+        self._check_parts(kind, new)
         if not wish.check:
-            gone = [one for one in self.inventory.resources() if one.parent == new.name
-                    and one.name not in {part.name for part in parts}]
-            self.inventory.drop(*gone)
-            self.inventory.put(new, *parts)
+            self.inventory.put(new)
         return self._play(new, "main", {**new.values, **new.secrets}, wish, as_json)
 
-    def _rehearse(self, new: Resource, as_json: bool, timeout: int | None) -> Exit:
-        """--check of something that is not in the inventory: on a copy of it, so that nothing is written."""
-        import shutil
-        import tempfile
-        from pathlib import Path
-
-        copy = Path(tempfile.mkdtemp(prefix="webops-inventory-"))
-        try:
-            shutil.copytree(self.inventory.folder, copy, dirs_exist_ok=True)
-            rehearsal = Local(Inventory(copy))
-            rehearsal.inventory.put(new)
-            wish = Wish(new.kind, new.name, "main", {}, check=True, timeout=timeout)
-            return rehearsal._play(new, "main", {**new.values, **new.secrets}, wish, as_json)
-        finally:
-            shutil.rmtree(copy, ignore_errors=True)
+    def _check_parts(self, kind: Kind, new: Resource) -> None:
+        """Names are unique over everything, parts included."""
+        parts = {part.name for part in _parts(kind, new)}
+        for other in self._all():
+            mine = new.name in (other.name, other.parent)
+            if not mine and (other.name in parts or other.name == new.name):
+                raise Stop(f"'{other.name}' is a {other.kind} already.", Exit.REFUSED, code="name_taken",
+                           next_step="choose another name: it is unique in WebOps")
 
     def _act(self, wish: Wish, as_json: bool) -> Exit:
         one = self._must(wish.name)
@@ -122,7 +110,7 @@ class Local:
         values = {**one.values, **one.secrets, **cleaned.values, **cleaned.secrets}
         code = self._play(one, wish.action, values, wish, as_json)
         if wish.action == "remove" and code is Exit.OK and not wish.check:
-            self.inventory.drop(one, *(part for part in self.inventory.resources() if part.parent == one.name))
+            self.inventory.drop(one)
         return code
 
     def _play(self, one: Resource, action: str, values: dict[str, Any], wish: Wish, as_json: bool) -> Exit:
@@ -130,11 +118,18 @@ class Local:
 
         kind = _kind(one.kind)
         user = {"ansible_user": DEPLOY} if kind.actions[action].privilege == "deploy" else {}
+        host = {one.host: self.inventory.connection(one.server)}
+        more = {one.kind: {"hosts": host}} if self.inventory.resource(one.name) is None else None
         return play(kind.playbook, one.host, self.inventory.hosts_file, action=action, values={**values, **user},
-                    check=wish.check, timeout=wish.timeout, to_stderr=as_json)
+                    check=wish.check, timeout=wish.timeout, to_stderr=as_json, more=more)
+
+    def _all(self) -> list[Resource]:
+        """What is written down, and the parts that follow from it."""
+        found = self.inventory.resources()
+        return [*found, *(part for one in found for part in _parts(_kind(one.kind), one))]
 
     def _must(self, name: str) -> Resource:
-        found = self.inventory.resource(name)
+        found = next((one for one in self._all() if one.name == name), None)
         if found is None:
             raise Stop(f"There is no resource '{name}' in {self.inventory.hosts_file.name}.", Exit.REFUSED,
                        next_step="webops list --local")
@@ -154,7 +149,7 @@ class Local:
         return {
             "name": one.name, "kind": one.kind, "kind_label": kind.label, "server": one.server,
             "address": self.inventory.server(one.server).address, "parent": one.parent,
-            "parts": sorted(part.name for part in self.inventory.resources() if part.parent == one.name),
+            "parts": sorted(part.name for part in _parts(kind, one) if part.parent == one.name),
             "title": one.values.get(kind.title), "link": kind.url(one.values), "values": one.values,
             "secrets": {name: [item["name"] for item in value] if isinstance(value, list) else True
                         for name, value in one.secrets.items()},

@@ -89,24 +89,24 @@ class Inventory:
     def _resource(self, kind: str, host: str, facts: dict[str, Any]) -> Resource:
         name, _, server = host.partition("@")
         folder = self.folder / "host_vars" / host
-        return Resource(name, kind, server, facts.get("webops_part_of"), _values(folder / "values.yml"),
+        # What a person wrote beside the host counts as well; what begins with ansible_ is about the connection.
+        beside = {key: value for key, value in facts.items() if not key.startswith("ansible_")}
+        return Resource(name, kind, server, None, {**beside, **_values(folder / "values.yml")},
                         _values(folder / "secrets.yml"))
 
     def resource(self, name: str) -> Resource | None:
         return next((one for one in self.resources() if one.name == name), None)
 
     def put_server(self, server: Server) -> None:
-        self._data.setdefault("server", {})[server.name] = self._connection(server)
+        self._data.setdefault("server", {})[server.name] = {"ansible_host": server.address, "ansible_port": server.port}
         self._write()
 
-    def put(self, *resources: Resource) -> None:
-        """Add or change resources, values and all."""
-        for one in resources:
-            facts = self._connection(self.server(one.server))
-            if one.parent:
-                facts["webops_part_of"] = one.parent
-            self._data.setdefault(one.kind, {})[one.host] = facts
-            self._write_values(one)
+    def put(self, one: Resource) -> None:
+        """Add or change a resource, values and all."""
+        facts = self._data.get(one.kind, {}).get(one.host) or {}
+        kept = {key: value for key, value in facts.items() if key.startswith("ansible_")}
+        self._data.setdefault(one.kind, {})[one.host] = {**self.connection(one.server), **kept}
+        self._write_values(one)
         self._write()
 
     def _write_values(self, one: Resource) -> None:
@@ -120,19 +120,17 @@ class Inventory:
         else:
             (folder / "secrets.yml").unlink(missing_ok=True)
 
-    def drop(self, *resources: Resource) -> None:
-        for one in resources:
-            self._data.get(one.kind, {}).pop(one.host, None)
-            shutil.rmtree(self.folder / "host_vars" / one.host, ignore_errors=True)
+    def drop(self, one: Resource) -> None:
+        self._data.get(one.kind, {}).pop(one.host, None)
+        shutil.rmtree(self.folder / "host_vars" / one.host, ignore_errors=True)
         self._write()
 
-    def drop_server(self, name: str) -> None:
-        self._data.get("server", {}).pop(name, None)
-        self._write()
-
-    @staticmethod
-    def _connection(server: Server) -> dict[str, Any]:
-        return {"ansible_host": server.address, "ansible_port": server.port}
+    def connection(self, server: str) -> dict[str, Any]:
+        """How the hosts of a server are reached: as the server itself is."""
+        facts = self._data["server"].get(server) or {}
+        found = self.server(server)
+        return {**{key: value for key, value in facts.items() if key.startswith("ansible_")},
+                "ansible_host": found.address, "ansible_port": found.port}
 
     def _write(self) -> None:
         children = {kind: {"hosts": hosts} for kind, hosts in sorted(self._data.items()) if hosts}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import subprocess
@@ -18,15 +19,22 @@ from panel.settings import ROOT
 
 
 def play(playbook: Path, host: str, inventory: Path, *, action: str, values: Mapping[str, Any], check: bool = False,
-         timeout: int | None = None, to_stderr: bool = False) -> Exit:
-    """Run `action` on one inventory host; what Ansible says goes to the terminal. FAILED where it failed."""
+         timeout: int | None = None, to_stderr: bool = False, more: Mapping[str, Any] | None = None) -> Exit:
+    """Run `action` on one inventory host; what Ansible says goes to the terminal. FAILED where it failed.
+
+    `more`: a further inventory, for a host that is not written down (a part).
+    """
     # On tmpfs where there is one: values may hold secrets, and those belong on no disk.
     room = Path("/dev/shm")  # noqa: S108  a private directory is made in it
     private = Path(tempfile.mkdtemp(prefix="webops-", dir=room if room.is_dir() else None))
     try:
         file = private / "values.yml"
         values_file.write(file, values_file.text({**values, "webops_action": action}, f"{action} {host}"), private=True)
-        argv = [_program(), "-i", str(inventory), str(playbook), "--limit", host, "-e", f"@{file}", "--diff"]
+        sources = ["-i", str(inventory)]
+        if more:
+            (private / "more.json").write_text(json.dumps(more))
+            sources += ["-i", str(private / "more.json")]
+        argv = [_program(), *sources, str(playbook), "--limit", host, "-e", f"@{file}", "--diff"]
         return _run([*argv, "--check"] if check else argv, timeout, to_stderr)
     finally:
         shutil.rmtree(private, ignore_errors=True)

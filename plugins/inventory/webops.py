@@ -22,6 +22,12 @@ options:
     description: Whether secrets that people typed into the panel become variables, too.
     type: bool
     default: true
+  parts:
+    description:
+      - Whether parts (an app's virtual host, certificate, database) become hosts, too, for actions of their own such as
+        C(renew). They follow what they are parts of, so C(playbooks/site.yml) wants them left out.
+    type: bool
+    default: false
   user:
     description: Remote user of every host. Left empty, your own configuration decides.
     type: str
@@ -66,7 +72,8 @@ class InventoryModule(BaseInventoryPlugin):
         for server in panel.all("/servers", "servers"):
             self._add("server", server["name"], server["address"], server["port"], {})
         for resource in panel.all("/resources", "resources"):
-            self._add_resource(panel, resource)
+            if self.get_option("parts") or not resource["parent"]:
+                self._add_resource(panel, resource)
 
     def _add_resource(self, panel: Panel, resource: dict[str, Any]) -> None:
         name, wants = _named(resource["name"]), self.get_option("secrets")
