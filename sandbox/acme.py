@@ -67,8 +67,8 @@ def launch(place: Place, gateway: str) -> None:
             "pebble-challtestsrv", "-defaultIPv4", "", "-defaultIPv6", "", "-dns01", f"{gateway}:{DNS_PORT}",
             "-http01", "", "-https01", "", "-tlsalpn01", "", "-management", f"{gateway}:{RECORDS_PORT}"],
             directory / "names.log")
-    # Pebble refuses some requests and waits at random, to harden clients; tests want the same answer each time.
-    environment = {**os.environ, "PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0"}
+    # Pebble waits, refuses and remembers proofs at random, to harden clients; tests want the same answer each time.
+    environment = {**os.environ, "PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0", "PEBBLE_AUTHZREUSE": "0"}
     process.start(place, "acme", ["pebble", "-config", str(directory / "pebble.json"), "-dnsserver",
                                   f"{gateway}:{DNS_PORT}"], directory / "pebble.log", environment)
 
