@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,43 +26,113 @@ NOW = datetime.now(UTC)
 DEPLOY: list[tuple[str, str, str, float, dict[str, Any]]] = [
     ("Check the values", "django_app", "ok", 0.1, {}),
     ("Own the database", "postgres_db", "ok", 0.4, {"summary": "guestbook, PostgreSQL 15"}),
-    ("Fetch the code into a new release", "django_app", "changed", 0.9, {"summary": "4f1c9aa · Pin messages to the top"}),
-    ("Install the requirements", "django_app", "changed", 2.3, {
-        "summary": "23 requirements installed, 21 of them kept ready",
-        "stdout": "Resolved 23 packages in 12ms\nInstalled 23 packages in 41ms\n + django==5.2.8\n + gunicorn==27.0.1"}),
+    (
+        "Fetch the code into a new release",
+        "django_app",
+        "changed",
+        0.9,
+        {"summary": "4f1c9aa · Pin messages to the top"},
+    ),
+    (
+        "Install the requirements",
+        "django_app",
+        "changed",
+        2.3,
+        {
+            "summary": "23 requirements installed, 21 of them kept ready",
+            "stdout": "Resolved 23 packages in 12ms\nInstalled 23 packages in 41ms\n + django==5.2.8",
+        },
+    ),
     ("Bring system packages", "django_app", "skipped", 0.0, {}),
     ("Collect static files", "django_app", "ok", 0.7, {"summary": "134 files, none new"}),
     ("Apply migrations", "django_app", "changed", 0.8, {"summary": "1 migration: 0007_message_pinned"}),
-    ("Write the environment", "django_app", "changed", 0.3, {"diff": [{
-        "before": "DEBUG=\nWEB_CONCURRENCY=2\nDJANGO_SETTINGS_MODULE=config.settings\n",
-        "after": "DEBUG=\nWEB_CONCURRENCY=3\nDJANGO_SETTINGS_MODULE=config.settings\nSENTRY_ENVIRONMENT=production\n",
-        "before_header": "env/20261122-140312.json", "after_header": "env/20261122-140312.json"}]}),
-    ("Start the new release and wait for /healthz", "django_app", "changed", 1.6, {"summary": "answered 200 after 1.2 s"}),
+    (
+        "Write the environment",
+        "django_app",
+        "changed",
+        0.3,
+        {
+            "diff": [
+                {
+                    "before": "DEBUG=\nWEB_CONCURRENCY=2\nDJANGO_SETTINGS_MODULE=config.settings\n",
+                    "after": "DEBUG=\nWEB_CONCURRENCY=3\nDJANGO_SETTINGS_MODULE=config.settings\nSENTRY=production\n",
+                    "before_header": "env/20261122-140312.json",
+                    "after_header": "env/20261122-140312.json",
+                }
+            ]
+        },
+    ),
+    (
+        "Start the new release and wait for /healthz",
+        "django_app",
+        "changed",
+        1.6,
+        {"summary": "answered 200 after 1.2 s"},
+    ),
     ("Move the traffic", "django_app", "changed", 0.2, {"summary": "slot a → b"}),
     ("Let the old release drain", "django_app", "changed", 1.1, {}),
     ("Keep the last 5 releases", "django_app", "ok", 0.2, {}),
 ]
-BROKEN = [*DEPLOY[:6], ("Apply migrations", "django_app", "failed", 3.4, {
-    "msg": "Migration 0031_prices raised IntegrityError: column \"price\" contains null values.",
-    "next": "Give price a default in the migration, push, and deploy again. The old release serves; the database was not changed.",
-    "journal": ["Running migrations:", "  Applying catalogue.0031_prices...Traceback (most recent call last):",
-                "  File \"/srv/webops/shop/releases/20261122-134901/venv/lib/python3.11/site-packages/django/db/backends/utils.py\", line 105, in _execute",
+BROKEN = [
+    *DEPLOY[:6],
+    (
+        "Apply migrations",
+        "django_app",
+        "failed",
+        3.4,
+        {
+            "msg": 'Migration 0031_prices raised IntegrityError: column "price" contains null values.',
+            "next": "Give price a default in the migration, push, and deploy again. "
+            "The old release serves; the database was not changed.",
+            "journal": [
+                "Running migrations:",
+                "  Applying catalogue.0031_prices...Traceback (most recent call last):",
+                '  File "/srv/webops/shop/releases/20261122-134901/venv/lib/django/db/utils.py", line 105, in _execute',
                 "    return self.cursor.execute(sql, params)",
-                "psycopg.errors.NotNullViolation: column \"price\" of relation \"catalogue_product\" contains null values"],
-    "rc": 1})]
+                'psycopg.errors.NotNullViolation: column "price" of relation "catalogue_product" contains null values',
+            ],
+            "rc": 1,
+        },
+    ),
+]
 
 
-def add_run(session: Session, *, resource: Resource | None, server: Server, action: str, state: State, started: datetime,
-            steps: list[tuple[str, str, str, float, dict[str, Any]]] = DEPLOY, actor: str = "ada", door: str = "browser",
-            mode: Mode = Mode.APPLY, reached: int | None = None, **more: Any) -> Run:
+def add_run(
+    session: Session,
+    *,
+    resource: Resource | None,
+    server: Server,
+    action: str,
+    state: State,
+    started: datetime,
+    steps: list[tuple[str, str, str, float, dict[str, Any]]] = DEPLOY,
+    actor: str = "ada",
+    door: str = "browser",
+    mode: Mode = Mode.APPLY,
+    reached: int | None = None,
+    **more: Any,
+) -> Run:
     """A run with its events; `reached`: so many steps are done and the next one is running."""
     kind = resource.kind if resource else "server"
     name = resource.name if resource else server.name
     host = f"{name}@{server.name}" if resource else name
-    run = Run(lock=f"resource:{resource.id}" if resource else f"server:{server.id}", kind=kind, resource_name=name,
-              resource=resource, action=action, mode=mode, state=state, actor=actor, door=door, timeout=3600,
-              values=dict(resource.values) if resource else {}, created_at=started - timedelta(seconds=0.3),
-              started_at=None if state is State.QUEUED else started, roles_version="9c31f0e2ab41", **more)
+    run = Run(
+        lock=f"resource:{resource.id}" if resource else f"server:{server.id}",
+        kind=kind,
+        resource_name=name,
+        resource=resource,
+        action=action,
+        mode=mode,
+        state=state,
+        actor=actor,
+        door=door,
+        timeout=3600,
+        values=dict(resource.values) if resource else {},
+        created_at=started - timedelta(seconds=0.3),
+        started_at=None if state is State.QUEUED else started,
+        roles_version="9c31f0e2ab41",
+        **more,
+    )
     run.servers = [RunServer(server=server, server_name=server.name, host=host, state=state)]
     session.add(run)
     session.flush()
@@ -73,8 +144,14 @@ def add_run(session: Session, *, resource: Resource | None, server: Server, acti
     return run
 
 
-def _add_events(session: Session, run: Run, host: str, steps: list[tuple[str, str, str, float, dict[str, Any]]],
-                started: datetime, reached: int | None) -> None:
+def _add_events(
+    session: Session,
+    run: Run,
+    host: str,
+    steps: list[tuple[str, str, str, float, dict[str, Any]]],
+    started: datetime,
+    reached: int | None,
+) -> None:
     number, at = 1, started + timedelta(seconds=0.3)
     session.add(Event(run_id=run.id, number=1, type="play", at=at, name="Django app"))
     for place, (name, role, result, took, data) in enumerate(steps, 1):
@@ -84,14 +161,31 @@ def _add_events(session: Session, run: Run, host: str, steps: list[tuple[str, st
         if reached is not None and place > reached:
             break
         number += 1
-        session.add(Event(run_id=run.id, number=number, type=result, at=at, step=place, host=host, name=name, role=role,
-                          seconds=took, data=data))
+        session.add(
+            Event(
+                run_id=run.id,
+                number=number,
+                type=result,
+                at=at,
+                step=place,
+                host=host,
+                name=name,
+                role=role,
+                seconds=took,
+                data=data,
+            )
+        )
     run.last_event = number
 
 
 def _server(session: Session, name: str, address: str, **more: Any) -> Server:
-    server = Server(name=name, address=address, public_key=f"{KEY} webops:{name}",
-                    private_key=seal(f"server:{name}:private_key", "x"), **more)
+    server = Server(
+        name=name,
+        address=address,
+        public_key=f"{KEY} webops:{name}",
+        private_key=seal(f"server:{name}:private_key", "x"),
+        **more,
+    )
     session.add(server)
     session.flush()
     return server
@@ -99,74 +193,234 @@ def _server(session: Session, name: str, address: str, **more: Any) -> Server:
 
 def _resource(session: Session, kind: str, name: str, server: Server, values: dict[str, Any], **more: Any) -> Resource:
     secrets = more.pop("hidden", None)
-    resource = Resource(kind=kind, name=name, server=server, values=values,
-                        secrets=seal(f"resource:{name}:secrets", secrets) if secrets else None, **more)
+    resource = Resource(
+        kind=kind,
+        name=name,
+        server=server,
+        values=values,
+        secrets=seal(f"resource:{name}:secrets", secrets) if secrets else None,
+        **more,
+    )
     session.add(resource)
     session.flush()
     return resource
 
 
 def _seen(text: str, observed: Observed = Observed.OK, **data: Any) -> dict[str, Any]:
-    return {"observed": observed, "observed_text": text, "observed_at": NOW - timedelta(seconds=20),
-            "observed_data": data, "applied_at": NOW - timedelta(days=3)}
+    return {
+        "observed": observed,
+        "observed_text": text,
+        "observed_at": NOW - timedelta(seconds=20),
+        "observed_data": data,
+        "applied_at": NOW - timedelta(days=3),
+    }
+
+
+@cache
+def _hash() -> str:
+    return passwords.hashed(PASSWORD)
 
 
 def fill_people(session: Session) -> None:
     for name, is_admin in (("ada", True), ("grace", False)):
-        session.add(User(name=name, password_hash=passwords.hashed(PASSWORD), is_admin=is_admin))
+        session.add(User(name=name, password_hash=_hash(), is_admin=is_admin))
     session.commit()
 
 
 def _servers(session: Session) -> tuple[Server, Server, Server]:
-    ready = {"host_key": KEY, "ready_at": NOW - timedelta(days=12), "observed": Observed.OK,
-             "observed_text": "Reached in 4 ms. Load 0.12, 61 % of memory and 38 % of the disk in use.",
-             "observed_at": NOW - timedelta(seconds=20)}
-    web1 = _server(session, "web1", "10.77.0.11", facts={
-        "system": "Debian 12 (bookworm)", "architecture": "x86_64", "cpus": 2, "memory_mb": 3920, "python": "3.11.2"}, **ready)
-    web2 = _server(session, "web2", "web2.example.org", port=2222, facts={
-        "system": "Debian 13 (trixie)", "architecture": "x86_64", "cpus": 4, "memory_mb": 7961, "python": "3.13.5"}, **ready)
+    ready = {
+        "host_key": KEY,
+        "ready_at": NOW - timedelta(days=12),
+        "observed": Observed.OK,
+        "observed_text": "Reached in 4 ms. Load 0.12, 61 % of memory and 38 % of the disk in use.",
+        "observed_at": NOW - timedelta(seconds=20),
+    }
+    web1 = _server(
+        session,
+        "web1",
+        "10.77.0.11",
+        facts={
+            "system": "Debian 12 (bookworm)",
+            "architecture": "x86_64",
+            "cpus": 2,
+            "memory_mb": 3920,
+            "python": "3.11.2",
+        },
+        **ready,
+    )
+    web2 = _server(
+        session,
+        "web2",
+        "web2.example.org",
+        port=2222,
+        facts={
+            "system": "Debian 13 (trixie)",
+            "architecture": "x86_64",
+            "cpus": 4,
+            "memory_mb": 7961,
+            "python": "3.13.5",
+        },
+        **ready,
+    )
     db1 = _server(session, "db1", "10.77.0.21", offered_host_key=KEY)
     return web1, web2, db1
 
 
 def _app(session: Session, name: str, server: Server, domain: str, **more: Any) -> Resource:
-    app = _resource(session, "django_app", name, server, {
-        "django_app_repo": f"https://git.example.org/{name}.git", "django_app_domain": domain,
-        "django_app_health_path": "/healthz", "django_app_workers": 3,
-        "django_app_environment": [{"name": "DJANGO_SETTINGS_MODULE", "value": "config.settings"},
-                                   {"name": "SENTRY_ENVIRONMENT", "value": "production"}]},
-        hidden={"django_app_secrets": [{"name": "SENTRY_DSN", "value": "https://k@sentry.example.org/1"}]}, **more)
+    app = _resource(
+        session,
+        "django_app",
+        name,
+        server,
+        {
+            "django_app_repo": f"https://git.example.org/{name}.git",
+            "django_app_domain": domain,
+            "django_app_health_path": "/healthz",
+            "django_app_workers": 3,
+            "django_app_environment": [
+                {"name": "DJANGO_SETTINGS_MODULE", "value": "config.settings"},
+                {"name": "SENTRY_ENVIRONMENT", "value": "production"},
+            ],
+        },
+        hidden={"django_app_secrets": [{"name": "SENTRY_DSN", "value": "https://k@sentry.example.org/1"}]},
+        **more,
+    )
     for kind, suffix, key, text in (
-            ("nginx_vhost", "vhost", "nginx_vhost_domain", "Serving: answered 200 in 11 ms."),
-            ("ssl_cert", "cert", "ssl_cert_domain", "Certificate valid until 2027-02-14 (Let's Encrypt E7)."),
-            ("postgres_db", "db", "postgres_db_database", "Running: postgresql@15-main is active.")):
-        _resource(session, kind, f"{name}-{suffix}", server, {key: domain if suffix != "db" else name}, parent=app, **_seen(text))
+        ("nginx_vhost", "vhost", "nginx_vhost_domain", "Serving: answered 200 in 11 ms."),
+        ("ssl_cert", "cert", "ssl_cert_domain", "Certificate valid until 2027-02-14 (Let's Encrypt E7)."),
+        ("postgres_db", "db", "postgres_db_database", "Running: postgresql@15-main is active."),
+    ):
+        _resource(
+            session,
+            kind,
+            f"{name}-{suffix}",
+            server,
+            {key: domain if suffix != "db" else name},
+            parent=app,
+            **_seen(text),
+        )
     return app
 
 
 def fill(session: Session) -> None:
     """Two people, three servers, a handful of resources with their parts, and runs in every state."""
     fill_people(session)
-    web1, web2, db1 = _servers(session)
-    guestbook = _app(session, "guestbook", web1, "guestbook.example.org", **_seen(
-        "Serving: answered 200 in 21 ms. Certificate valid until 2027-02-14 (Let's Encrypt E7).", url="https://guestbook.example.org/"))
-    shop = _app(session, "shop", web2, "shop.example.org", **_seen("Serving: answered 200 in 38 ms.", url="https://shop.example.org/"))
-    docs = _resource(session, "static_site", "docs", web1, {"static_site_repo": "https://git.example.org/docs.git",
-                     "static_site_domain": "docs.example.org"}, **_seen("Serving: answered 200 in 3 ms.", url="https://docs.example.org/"))
-    stats = _resource(session, "postgres_db", "stats", web2, {}, **_seen("Stopped: postgresql@17-main is not running.", Observed.STOPPED))
+    web1, web2, _ = _servers(session)
+    guestbook = _app(
+        session,
+        "guestbook",
+        web1,
+        "guestbook.example.org",
+        **_seen(
+            "Serving: answered 200 in 21 ms. Certificate valid until 2027-02-14 (Let's Encrypt E7).",
+            url="https://guestbook.example.org/",
+        ),
+    )
+    shop = _app(
+        session,
+        "shop",
+        web2,
+        "shop.example.org",
+        **_seen("Serving: answered 200 in 38 ms.", url="https://shop.example.org/"),
+    )
+    docs = _resource(
+        session,
+        "static_site",
+        "docs",
+        web1,
+        {"static_site_repo": "https://git.example.org/docs.git", "static_site_domain": "docs.example.org"},
+        **_seen("Serving: answered 200 in 3 ms.", url="https://docs.example.org/"),
+    )
+    stats = _resource(
+        session,
+        "postgres_db",
+        "stats",
+        web2,
+        {},
+        **_seen("Stopped: postgresql@17-main is not running.", Observed.STOPPED),
+    )
     wiki = _resource(session, "static_site", "wiki", web2, {"static_site_domain": "wiki.example.org"})
     for days in (9, 5, 3, 1):
-        add_run(session, resource=guestbook, server=web1, action="deploy", state=State.SUCCEEDED,
-                started=NOW - timedelta(days=days), door="cli", actor="grace")
-    add_run(session, resource=None, server=web1, action="main", state=State.SUCCEEDED, started=NOW - timedelta(days=12), steps=DEPLOY[:3])
-    add_run(session, resource=docs, server=web1, action="main", mode=Mode.CHECK, state=State.SUCCEEDED, started=NOW - timedelta(hours=20), steps=DEPLOY[:6])
-    add_run(session, resource=stats, server=web2, action="main", state=State.CANCELED, started=NOW - timedelta(hours=7), steps=DEPLOY[:3], cancel_asked_by="grace")
-    add_run(session, resource=docs, server=web1, action="main", state=State.SUCCEEDED, started=NOW - timedelta(hours=5),
-            steps=[(name, "static_site", "ok", took, {}) for name, _, _, took, _ in DEPLOY[:5]])
-    add_run(session, resource=shop, server=web2, action="deploy", state=State.FAILED, started=NOW - timedelta(minutes=14), steps=BROKEN,
-            error=BROKEN[-1][4]["msg"], next_step=BROKEN[-1][4]["next"], journal=BROKEN[-1][4]["journal"], actor="push to main", door="api")
-    add_run(session, resource=wiki, server=web2, action="main", state=State.QUEUED, started=NOW, waits_for="It waits for run 9 on web2: both need its packages.")
-    add_run(session, resource=guestbook, server=web1, action="deploy", state=State.RUNNING, started=NOW - timedelta(seconds=8.2), reached=8)
+        add_run(
+            session,
+            resource=guestbook,
+            server=web1,
+            action="deploy",
+            state=State.SUCCEEDED,
+            started=NOW - timedelta(days=days),
+            door="cli",
+            actor="grace",
+        )
+    add_run(
+        session,
+        resource=None,
+        server=web1,
+        action="main",
+        state=State.SUCCEEDED,
+        started=NOW - timedelta(days=12),
+        steps=DEPLOY[:3],
+    )
+    add_run(
+        session,
+        resource=docs,
+        server=web1,
+        action="main",
+        mode=Mode.CHECK,
+        state=State.SUCCEEDED,
+        started=NOW - timedelta(hours=20),
+        steps=DEPLOY[:6],
+    )
+    add_run(
+        session,
+        resource=stats,
+        server=web2,
+        action="main",
+        state=State.CANCELED,
+        started=NOW - timedelta(hours=7),
+        steps=DEPLOY[:3],
+        cancel_asked_by="grace",
+    )
+    add_run(
+        session,
+        resource=docs,
+        server=web1,
+        action="main",
+        state=State.SUCCEEDED,
+        started=NOW - timedelta(hours=5),
+        steps=[(name, "static_site", "ok", took, {}) for name, _, _, took, _ in DEPLOY[:5]],
+    )
+    add_run(
+        session,
+        resource=shop,
+        server=web2,
+        action="deploy",
+        state=State.FAILED,
+        started=NOW - timedelta(minutes=14),
+        steps=BROKEN,
+        error=BROKEN[-1][4]["msg"],
+        next_step=BROKEN[-1][4]["next"],
+        journal=BROKEN[-1][4]["journal"],
+        actor="push to main",
+        door="api",
+    )
+    add_run(
+        session,
+        resource=wiki,
+        server=web2,
+        action="main",
+        state=State.QUEUED,
+        started=NOW,
+        waits_for="It waits for run 9 on web2: both need its packages.",
+    )
+    add_run(
+        session,
+        resource=guestbook,
+        server=web1,
+        action="deploy",
+        state=State.RUNNING,
+        started=NOW - timedelta(seconds=8.2),
+        reached=8,
+    )
 
 
 if __name__ == "__main__":

@@ -112,7 +112,8 @@ def _check_admin() -> None:
 def _check_token() -> None:
     scheme, _, text = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not text:
-        raise SignInNeeded("Send a token: 'Authorization: Bearer wo_…'. `webops login` or the page 'Your account' makes one.")
+        raise SignInNeeded("Send a token: 'Authorization: Bearer wo_…'. `webops login` makes one, and so does the page "
+                           "'Your account'.")
     found = tokens.find(database(), text.strip())
     if found is None:
         raise SignInNeeded("This token is unknown or was revoked. `webops login` makes a new one.")
@@ -170,7 +171,7 @@ def _digest(identity: str) -> str:
     return hashlib.sha256(identity.encode()).hexdigest()
 
 
-@_login.user_loader
+@_login.user_loader  # type: ignore[untyped-decorator]  # flask-login brings no types
 def _load(user_id: str) -> _Person | None:
     row = database().get(SignIn, _digest(str(session.get("browser", ""))))
     if row is None or str(row.user_id) != user_id or row.epoch != row.user.session_epoch:

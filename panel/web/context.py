@@ -21,10 +21,10 @@ def _frame() -> dict[str, Any]:
 def init(app: Flask) -> None:
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True
-    app.jinja_env.filters.update(ago=clock.ago, stamp=clock.stamp, seconds=clock.seconds, about=clock.about, plain=words.plain)
+    app.jinja_env.filters.update(ago=clock.ago, stamp=clock.stamp, seconds=clock.seconds, plain=words.plain)
     app.jinja_env.globals.update(
         {name: getattr(words, name) for name in (
-            "action_label", "count", "kind_label", "kind_of", "listing", "observed_text", "resource_badge", "run_badge", "run_name",
-            "run_title", "seconds_of", "server_badge", "title_of", "url_of")},
+            "count", "kind_label", "kind_of", "observed_text", "resource_badge", "run_badge", "run_name", "run_title",
+            "seconds_of", "server_badge", "title_of", "url_of")},
         doors=words.DOORS)
     app.context_processor(_frame)

@@ -27,7 +27,7 @@ def _text(side: Any) -> str:
     if isinstance(side, str):
         return side
     if isinstance(side, Mapping):
-        return "\n".join(f"{key}: {value if isinstance(value, str) else json.dumps(value)}" for key, value in side.items())
+        return "\n".join(f"{key}: {one if isinstance(one, str) else json.dumps(one)}" for key, one in side.items())
     return json.dumps(side, indent=1)
 
 

@@ -64,7 +64,8 @@ def _of_http(wrong: HTTPException) -> Trouble:
     return Trouble(status, code, title, detail)
 
 
-_CLOSED = "The database does not answer. Nothing was changed. Try again in a moment; see the panel's log if it stays so."
+_CLOSED = ("The database does not answer. Nothing was changed. Try again in a moment; "
+           "see the panel's log if it stays so.")
 _WORDS: dict[type[Exception], tuple[int, str, str]] = {
     Gone: (404, "not_found", "There is nothing here"),
     NotAllowed: (403, "not_allowed", "This is not yours to do"),

@@ -100,7 +100,8 @@ def _field(parameter: Parameter, entered: Entered, kept: Kept, problems: Sequenc
     given, control = entered.get(parameter.name, ""), _control(parameter, entered)
     own = [one for one in problems if re.match(rf"{re.escape(parameter.key)}(?:\[|\.|\Z)", one.parameter)]
     if control == "rows":
-        rows = [_row(parameter, number, one, own) for number, one in enumerate(given if isinstance(given, list) else [])]
+        listed = given if isinstance(given, list) else []
+        rows = [_row(parameter, number, one, own) for number, one in enumerate(listed)]
         whole = " ".join(one.message for one in own if one.parameter == parameter.key)
         return Field(parameter, control, rows=rows, blank=_row(parameter, None, {}, ()), problem=whole)
     return Field(
@@ -198,8 +199,9 @@ def from_form(action: Action, form: Mapping[str, str]) -> Entered:
 def _rows(parameter: Parameter, form: Mapping[str, str]) -> list[dict[str, str]]:
     pattern = re.compile(rf"{re.escape(parameter.name)}-([0-9]{{1,6}})-[a-z_]+")
     numbers = sorted({int(found[1]) for key in form if (found := pattern.fullmatch(key))})
-    return [{key: form.get(f"{parameter.name}-{number}-{key}", "").replace("\r\n", "\n")
-             for key in (KEPT, *(column.key for column in parameter.suboptions))} for number in numbers[:_MOST_ROWS + 1]]
+    keys = (KEPT, *(column.key for column in parameter.suboptions))
+    return [{key: form.get(f"{parameter.name}-{number}-{key}", "").replace("\r\n", "\n") for key in keys}
+            for number in numbers[:_MOST_ROWS + 1]]
 
 
 def with_rows_changed(entered: Entered, what: str) -> Entered:

@@ -57,7 +57,7 @@ def take_a_try(account: str) -> None:
 
 def _wait(limit: RateLimitItem, ids: tuple[str, ...]) -> int:
     reset, _ = limiter.limiter.get_window_stats(limit, *ids)
-    return max(1, round(reset - time()))
+    return max(1, round(float(reset) - time()))
 
 
 def forget_tries(account: str) -> None:

@@ -28,7 +28,7 @@ _BESIDE = {"name_taken": "name", "part_of_another": "name", "server_not_ready": 
 @blueprint.get("/new")
 @signed_in
 def choose() -> str:
-    kinds = sorted(catalog().kinds.values(), key=lambda kind: (bool(kind.addon), kind.label))
+    kinds = sorted(catalog().kinds.values(), key=lambda kind: (-len(kind.includes), bool(kind.addon), kind.label))
     return render_template("choose.html", here="resources", kinds=kinds, broken=catalog().broken,
                            servers=queries.servers(database()), server=request.args.get("server", ""))
 

@@ -46,5 +46,6 @@ def show(name: str) -> str:
     family = [resource, *resource.parts]
     return render_template(
         "resource.html", here="resources", resource=resource, kind=kind, actions=day_to_day(kind, resource),
-        last=queries.last_runs(session, (one.id for one in family)), runs=queries.runs(session, resource=resource, limit=10),
-        values=shown_values(resource, kind), commands=byhand.of_resource(resource, kind))
+        last=queries.last_runs(session, (one.id for one in family)),
+        runs=queries.runs(session, resource=resource, limit=10), values=shown_values(resource, kind),
+        commands=byhand.of_resource(resource, kind))

@@ -79,7 +79,8 @@ class Feed:
 
     def messages(self) -> Iterator[str]:
         """What the page missed since `after`, then what comes, then the end."""
-        missed = sorted((one for one in self._fall.lines if one.last_event > self._after), key=lambda one: one.last_event)
+        missed = [one for one in self._fall.lines if one.last_event > self._after]
+        missed.sort(key=lambda one: one.last_event)
         yield from (self._step(line, line.last_event) for line in missed)
         yield f"id: {self._fall.last_event}\n\n"
         yield from self._head()

@@ -63,7 +63,8 @@ def show(name: str) -> str:
     server = queries.server(session, name)
     resources = queries.resources(session, server=server.name)
     return render_template(
-        "server.html", here="servers", server=server, resources=resources, fingerprints=ssh_keys.fingerprints(server.host_key),
+        "server.html", here="servers", server=server, resources=resources,
+        fingerprints=ssh_keys.fingerprints(server.host_key),
         last=queries.last_runs(session, (one.id for one in resources)),
         last_run=queries.last_server_runs(session).get(server.id), runs=queries.runs(session, server=server, limit=8))
 
@@ -140,7 +141,7 @@ def test(name: str) -> Response:
 def _confirmation(server: Server, problem: str = "") -> str:
     return render_template(
         "confirm.html", here="servers", heading=f"Forget {server.name}", word=server.name, button="Forget it",
-        lead="WebOps forgets the server and its key. The server itself, its accounts and what runs there stay as they are.",
+        lead="WebOps forgets it and its key. The server itself, its accounts and what runs there stay as they are.",
         back=url_for("servers.show", name=server.name), problem=problem)
 
 

@@ -110,7 +110,8 @@ class Waterfall:
         if not self.run.state.is_active:
             return []
         seen = [(step.name, step.role) for step in self._fold.list if step.kind == "task"]
-        reached = max((place + 1 for place, one in enumerate(self._expected) if (one.name, one.role) in seen), default=0)
+        known = [place + 1 for place, one in enumerate(self._expected) if (one.name, one.role) in seen]
+        reached = max(known, default=0)
         return self._expected[reached:]
 
     @property
@@ -221,7 +222,7 @@ def steps_ahead(session: Session, past: Sequence[Run]) -> list[Ahead]:
     """The steps of the latest earlier run, those left out that it skipped."""
     if not past:
         return []
-    events = session.scalars(select(Event).where(Event.run_id == past[0].id, Event.type != "output").order_by(Event.number))
+    events = session.scalars(select(Event).where(Event.run_id == past[0].id).order_by(Event.number))
     fold = Steps(past[0])
     for event in events:
         fold.add(event)

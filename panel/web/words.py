@@ -158,16 +158,16 @@ def title_of(resource: Resource) -> str:
     """What stands in grey beside its name: usually the domain."""
     kind = kind_of(resource.kind)
     value = resource.values.get(kind.title) if kind and kind.title else None
-    return str(value) if value not in (None, "", []) else ""
+    return plain(value) if value not in (None, "", []) else ""
 
 
 def url_of(resource: Resource) -> str | None:
     """Where it can be opened: as observed, else as its values say."""
-    seen = resource.observed_data.get("url")
-    if isinstance(seen, str) and re.match(r"https?://[^\s\"'<>\\]+\Z", seen):
-        return seen
     kind = kind_of(resource.kind)
-    return kind.url(resource.values) if kind else None
+    for address in (resource.observed_data.get("url"), kind.url(resource.values) if kind else None):
+        if isinstance(address, str) and re.match(r"https?://[!#-&(-;=?-\[\]-~]+\Z", address):
+            return address
+    return None
 
 
 _NUMBERS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
@@ -185,7 +185,8 @@ def listing(things: Sequence[str]) -> str:
 
 
 # What a terminal would obey: CSI, OSC and other escape sequences, in their 7-bit and 8-bit forms.
-_ESCAPES = re.compile(r"(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b[PX^_].*?(?:\x1b\\|\Z)|\x1b[ -/]*[0-~]?")
+_ESCAPES = re.compile(r"(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
+                      r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b[PX^_].*?(?:\x1b\\|\Z)|\x1b[ -/]*[0-~]?")
 _KEPT = "\n\t"
 
 
