@@ -14,14 +14,15 @@ from tests.faults.conftest import Installation, wait
 
 HOSTILE = ["{{ lookup('pipe','touch %s') }}", "lookup('pipe','touch %s')", "{%% set x = lookup('pipe','touch %s') %%}",
            "$(touch %s)", "`touch %s`", "'; touch %s; '", "{{ {{ lookup('pipe','touch %s') }} }}"]
-ODD = ["yes", "0123", "1:30", "", "=", "a\nb\n", "\"'\\", "é😀\u2028", "!unsafe x", "$ANSIBLE_VAULT;1.1;AES256", "~", "- x"]
+ODD = ["yes", "0123", "1:30", "", "=", "a\nb\n", "\"'\\", "é😀\u2028", "!unsafe x", "$ANSIBLE_VAULT;1.1;AES256", "~",
+       "- x"]
 
 
 def test_values_are_text_whatever_they_say(shared: Installation, tmp_path: Path):
     canary = tmp_path / "CANARY"
     texts = [text % canary if "%s" in text else text for text in HOSTILE] + ODD
-    number = shared.submit("main", values={
-        "trial_text": texts[0], "trial_environment": [{"name": f"V{n}", "value": text} for n, text in enumerate(texts)]})
+    environment = [{"name": f"V{n}", "value": text} for n, text in enumerate(texts)]
+    number = shared.submit("main", values={"trial_text": texts[0], "trial_environment": environment})
     run = shared.ended(number)
     assert (run.state, run.error) == ("succeeded", "")
     assert (shared.state / "file").read_text() == texts[0] + "\n"
