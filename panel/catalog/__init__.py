@@ -30,8 +30,8 @@ class Catalog:
 
     @property
     def kinds(self) -> dict[str, Kind]:
-        """What can be asked for: all but `server`, which is a Server's own kind."""
-        return {name: kind for name, kind in self.all.items() if name != "server"}
+        """What can be asked for: all but `server`, a Server's own kind, and `panel`, which is WebOps itself."""
+        return {name: kind for name, kind in self.all.items() if name not in ("server", "panel")}
 
     def kind(self, name: str) -> Kind:
         """NoSuchKind: no role of that name."""
