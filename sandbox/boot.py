@@ -45,8 +45,15 @@ def start(place: Place, name: str, layers: Sequence[Path], binds: Sequence[Path]
         options.append("--keep-unit")
     hide_run = "no" if systemd_host or os.path.ismount("/run") else "yes"
     groups = "" if systemd_host else " ".join(map(str, control_groups(place, name)))
-    # /tmp on the disk or not is the release's own decision, as on any server.
-    environment = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1", "SYSTEMD_NSPAWN_TMPFS_TMP": "0"}
+    environment = {
+        **os.environ,
+        # A guest with a newer systemd boots on a host with the old layout of control groups.
+        "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1",
+        # /tmp on the disk or not is the release's own decision, as on any server.
+        "SYSTEMD_NSPAWN_TMPFS_TMP": "0",
+        # /sys/class/net and /proc/sys/net are the server's own, not this machine's.
+        "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network",
+    }
     argv = ["unshare", "--mount", "sh", "-c", SCRIPT, "sh", groups, ":".join(map(str, layers)), str(directory),
             network.namespace(place, name), hide_run, *options]
     return process.start(place, role(name), argv, directory / "console.log", environment)

@@ -30,6 +30,14 @@ def test_a_bare_debian_boots(box: Sandbox, release: str, version: str) -> None:
     box.down(one)
 
 
+def test_a_server_sees_its_own_network_and_nothing_of_the_host(box: Sandbox, web1: Server) -> None:
+    assert sorted(box.guest(web1, ["ls", "/sys/class/net"]).stdout.split()) == ["host0", "lo"]
+    here = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text()
+    box.guest(web1, ["sysctl", "-qw", "net.ipv4.ip_local_port_range=40000 50000"])
+    assert Path("/proc/sys/net/ipv4/ip_local_port_range").read_text() == here
+    assert str(box.place.state) not in box.guest(web1, ["cat", "/proc/1/environ"]).stdout
+
+
 def test_debian_comes_in_by_password_and_sudos_by_password(box: Sandbox, web1: Server, tmp_path: Path) -> None:
     asker = tmp_path / "ask"
     asker.write_text('#!/bin/sh\necho "$PASSWORD"\n')
