@@ -80,6 +80,8 @@ def overlay(action: Action, old: Mapping[str, Any], given: Mapping[str, Any],
         parameter = action.parameter(str(name))
         if parameter is None:
             found.append(_unknown(action, str(name)))
+        elif value == [] and parameter.secret:
+            result[parameter.name] = []  # a secret that is left out is kept, so this is how the last item goes
         elif value is None or value in ("", [], {}):
             result.pop(parameter.name, None)
         else:
@@ -100,7 +102,10 @@ def merge_secrets(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, A
             value = [{**item, "value": before.get(item["name"]) if item.get("value") is None else item["value"]}
                      if isinstance(item, dict) and "name" in item else item for item in value]
             value = [item for item in value if not (isinstance(item, dict) and item.get("value", "") is None)]
-        result[name] = value
+        if value == []:
+            result.pop(name, None)
+        else:
+            result[name] = value
     return result
 
 
