@@ -67,25 +67,23 @@ def sign_in(client: FlaskClient, name: str = "ada", password: str = PASSWORD) ->
     return send(client, "/sign-in", name=name, password=password)
 
 
-def forget_caches() -> None:
+def forget_connections() -> None:
+    """Of this process to the Redis of another test."""
     from panel.link import client as link
-    from panel.runs import bell
+    from panel.runs import stream
 
-    for module in (link, bell):
-        for name in dir(module):
-            cached = getattr(module, name)
-            if hasattr(cached, "cache_clear"):
-                cached.cache_clear()
+    link._redis.cache_clear()
+    stream._hub.cache_clear()
 
 
 @pytest.fixture
 def redis(state: Path) -> Iterator[Embedded]:
     embedded = Embedded(state)
     embedded.start()
-    forget_caches()
+    forget_connections()
     yield embedded
     embedded.stop()
-    forget_caches()
+    forget_connections()
 
 
 @pytest.fixture

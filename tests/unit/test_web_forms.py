@@ -42,7 +42,8 @@ def test_every_kind_has_a_form_with_all_its_parameters(ada: FlaskClient) -> None
 
 def test_what_was_asked_for_becomes_a_run(ada: FlaskClient) -> None:
     answer = send(ada, "/new/django_app", **GOOD, django_app_workers="5",
-                  django_app_aliases="a.example.org\nb.example.org", **{"django_app_environment-0-name": "MODE", "django_app_environment-0-value": " x ",
+                  django_app_aliases="a.example.org\nb.example.org",
+                  **{"django_app_environment-0-name": "MODE", "django_app_environment-0-value": " x ",
                      "django_app_secrets-0-name": "KEY", "django_app_secrets-0-value": "hunter2"})
     assert answer.status_code == 303, answer.text[:3000]
     stored = _stored("blog")
