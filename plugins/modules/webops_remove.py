@@ -33,6 +33,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.webops_unit import ROOT, SYSTEMCTL, Refused
 
 UNITS = "/etc/systemd/system"
+# Programs that apps and sites share: the last one takes them along.
+PROGRAMS = ("/usr/local/lib/webops/launch", "/usr/local/lib/webops/gunicorn.py")
 RECORDS = "/etc/webops/resources"
 DEPLOY = "webops-deploy"
 
@@ -74,6 +76,9 @@ class Removal:
             self._unlink(path)
         if units and not self.check:
             subprocess.run([SYSTEMCTL, "daemon-reload"], check=False)
+        if not set(glob.glob(f"{UNITS}/wo-*.task@.service")) - set(units):
+            for path in PROGRAMS:
+                self._unlink(path)
         self._empty()
         self._secrets()
         self._unlink(os.path.join(RECORDS, f"{self.name}.json"))
