@@ -13,7 +13,8 @@ HOSTILE = """a'; DROP--"\\ $(id) {{ lookup('pipe','touch /tmp/CANARY') }} é"""
 
 def sign_in(ready: Ready, name: str, owner: str, database: str, sql: str) -> str:
     """What the owner gets when it signs in over the network address with the password of the server's file."""
-    script = f'PGPASSWORD="$(cat /etc/webops/secrets/{name}/password)" psql -h 127.0.0.1 -U {owner} {database} -XAtc "$1"'
+    script = (f'PGPASSWORD="$(cat /etc/webops/secrets/{name}/password)" '
+              f'psql -h 127.0.0.1 -U {owner} {database} -XAtc "$1"')
     return ready.run("sh", "-c", script, "sh", sql).strip()
 
 

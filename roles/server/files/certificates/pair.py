@@ -109,5 +109,6 @@ def take_up(name):
 
 
 def users_of(name):
-    return sorted(path.name for path in Path("/etc/nginx/sites-enabled").glob("*")
+    files = (path for path in Path("/etc/nginx/sites-enabled").glob("*") if path.is_file())
+    return sorted(re.sub(r"^wo-(.+)\.conf$", r"the virtual host '\1'", path.name) for path in files
                   if f"{CERTIFICATES}/{name}/" in path.read_text(errors="replace"))
