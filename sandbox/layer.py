@@ -101,6 +101,12 @@ def find(place: Place, name: str, release: str, stamp: str | None = None) -> Lay
     return layer
 
 
+def forget(place: Place, name: str, release: str) -> None:
+    """Let nobody boot over the layer any more; `doctor --clear` deletes it. Nothing happens where there is none."""
+    check_name(name)
+    (place.layers() / release / name).unlink(missing_ok=True)
+
+
 def layers(place: Place) -> list[Layer]:
     """Every layer in the cache that fits today's base images."""
     found = []

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from sandbox import Sandbox, SandboxError, Server, StaleLayer, layer, server, snapshot
+from sandbox import Sandbox, SandboxError, Server, StaleLayer, cache, layer, server, snapshot
 
 pytestmark = pytest.mark.sandbox
 
@@ -73,6 +74,15 @@ def test_a_name_is_not_silently_another_server(box: Sandbox, web1: Server) -> No
         box.up("web1", "trixie")
 
 
+@pytest.fixture
+def own_layer(box: Sandbox) -> Iterator[None]:
+    """The layer of these tests is forgotten when they end."""
+    yield
+    layer.forget(box.place, "sandbox-test", "bookworm")
+    cache.clear(box.place)
+
+
+@pytest.mark.usefixtures("own_layer")
 def test_new_servers_boot_over_a_saved_layer_as_servers_of_their_own(box: Sandbox, web1: Server) -> None:
     box.guest(web1, ["sh", "-c", "useradd -m ann; systemctl mask e2scrub_all.timer; rm /etc/issue"])
     first = identity_of(box, web1)
@@ -96,6 +106,7 @@ def identity_of(box: Sandbox, one: Server) -> list[str]:
             *box.guest(one, ["grep", "^debian:", "/etc/shadow"]).stdout.splitlines()]
 
 
+@pytest.mark.usefixtures("own_layer")
 def test_a_newer_layer_of_the_name_takes_its_place(box: Sandbox, web1: Server) -> None:
     for stamp in ("one", "two"):
         box.guest(web1, ["sh", "-c", f"echo {stamp} > /srv/stamp"])
