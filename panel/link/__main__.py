@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import signal
 import sys
 
 from panel.link.process import Link
 from panel.link.scratch import scratch
 from panel.settings import SettingsError, settings
+
+_FILES = 16384
 
 
 async def _run() -> None:
@@ -26,6 +29,13 @@ async def _run() -> None:
         await link.run()
 
 
+def _allow_many_files() -> None:
+    """A connection takes four descriptors; the usual limit of 1024 would end at some 250 servers."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+
+
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s link: %(message)s", stream=sys.stderr)
     logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -33,6 +43,7 @@ def main() -> None:
         settings()
     except SettingsError as wrong:
         sys.exit(str(wrong))
+    _allow_many_files()
     asyncio.run(_run())
     logging.shutdown()
     # A database that hangs may hold our one thread for minutes; nothing in it is worth waiting for.

@@ -151,8 +151,9 @@ def _http(answer: dict[str, Any]) -> Finding:
     wanted = [one for one in _list(answer.get("wanted")) if isinstance(one, int)]
     if answer.get("status") in wanted:
         return Finding("ok", f"answered {answer['status']} in {plain(answer.get('ms'), 10)} ms")
-    return Finding("http_failed", f"answered {plain(answer.get('status'), 10)} instead of "
-                   f"{' or '.join(map(str, wanted))} at {plain(answer.get('url'), _WORD)}")
+    instead = f" instead of {' or '.join(map(str, wanted))}" if len(wanted) <= 3 else ""
+    return Finding("http_failed", f"answered {plain(answer.get('status'), 10)}{instead} at "
+                   f"{plain(answer.get('url'), _WORD)}")
 
 
 def _certificate(answer: dict[str, Any]) -> Finding:

@@ -12,6 +12,7 @@ from rq import Queue
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
+from panel.link import wire
 from panel.settings import settings
 
 QUEUE = "webops"
@@ -79,6 +80,14 @@ def ring(run_id: int) -> bool:
 def is_rung(run_id: int) -> bool:
     """Whether a worker will look at the run without being rung again. RedisError: Redis is away."""
     return connection().lpos(queue().key, job_id(run_id)) is not None
+
+
+def look(server_id: int) -> None:
+    """Ask the link to look at a server now: something was done there. A lost bell costs a few seconds."""
+    try:
+        connection().publish(f"{wire.OBSERVE}{server_id}", "")
+    except RedisError:
+        return
 
 
 def tell(run_id: int) -> None:

@@ -40,11 +40,19 @@ def settle(run_id: int, owner: str, verdict: Verdict, outcome: Outcome, last_eve
                 settled = _write(session, run_id, owner, verdict, outcome, last_event)
                 session.commit()
                 bell.tell(run_id)
+                _look_again(session, run_id)
                 if settled:
                     ring_next(session, settled)
             return settled is not None
         except DBAPIError:
             time.sleep(1)
+
+
+def _look_again(session: Session, run_id: int) -> None:
+    """What a run did, also one that failed, should be seen at once and not at the link's next round."""
+    servers = select(RunServer.server_id).where(RunServer.run_id == run_id, RunServer.server_id.is_not(None))
+    for server_id in session.scalars(servers):
+        bell.look(server_id or 0)
 
 
 def _write(session: Session, run_id: int, owner: str, verdict: Verdict, outcome: Outcome, last: int) -> str | None:

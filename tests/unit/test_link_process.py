@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from panel.link import client
+from panel.runs import bell
 from tests.linked import Linked, wait
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="records of resources must belong to root")
@@ -111,8 +112,8 @@ def test_a_bell_makes_it_look_at_once(linked: Linked, web1: int) -> None:
     linked.until(lambda: linked.resource(resource), "missing")
     bells = _bells()
     linked.record("guestbook", probes=[{"type": "path", "path": "/"}])
-    client._redis().publish(f"webops:observe:{web1}", "")
-    linked.until(lambda: linked.resource(resource), "ok", seconds=3)
+    bell.look(web1)
+    linked.until(lambda: linked.resource(resource), "ok", seconds=4)
     assert {"server": web1, "resources": [resource]} in wait("a bell for the pages", bells)
 
 
@@ -131,12 +132,13 @@ def test_servers_come_change_and_go_without_a_restart(linked: Linked, web1: int)
     linked.until(lambda: linked.server(web1), "ok")
     linked.answers("web2", "ok")
     second = linked.add_server("web2")
+    bell.look(second)
     linked.until(lambda: linked.server(second), "ok")
     with db.session() as session:
         session.get(Server, second).address = "elsewhere"
         session.delete(session.get(Server, web1))
         session.commit()
-    linked.until(lambda: linked.server(second), "failed")
+    linked.until(lambda: linked.server(second), "failed")  # found by itself
     wait("web1 is let go", lambda: not _ssh(linked))
     with pytest.raises(client.LinkError) as refused:
         client.ask("observe", server_id=web1)
