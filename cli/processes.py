@@ -238,10 +238,10 @@ def down() -> None:
         click.echo("WebOps does not run.")
         return
     os.kill(pid, signal.SIGTERM)
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + 2 * PATIENCE
     while running(found) == pid:
         if time.monotonic() > until:
-            raise Stop(f"Process {pid} has not ended after {PATIENCE} s.", Exit.FAILED,
+            raise Stop(f"Process {pid} has not ended after {2 * PATIENCE:g} s.", Exit.FAILED,
                        next_step=f"read {found.state / 'log' / 'up.log'}; a second `webops down` has less patience")
         time.sleep(0.1)
     click.echo("WebOps has ended.")

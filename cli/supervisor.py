@@ -18,6 +18,8 @@ _PR_SET_CHILD_SUBREAPER = 36
 _SIGNALS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 #: A process that lived this long was well; its next restart is quick again.
 _WELL_AFTER = 30.0
+#: Seconds after the second SIGTERM.
+_LAST_GRACE = 15.0
 #: Seconds that one of them may take to come up on a busy machine.
 PATIENCE = 90.0
 _LONGEST_PAUSE = 30.0
@@ -32,7 +34,7 @@ class Child:
 
     name: str
     argv: Sequence[str]
-    #: Seconds after SIGTERM until it is killed.
+    #: Seconds after SIGTERM until it is asked for the second time.
     grace: float
     #: Why others cannot rely on it yet; None when they can.
     not_ready: Callable[[], str | None] | None = None
@@ -146,21 +148,21 @@ class Supervisor:
         self._end_rest()
 
     def _end(self, child: Child) -> None:
-        if not child.pid:
-            return
-        os.kill(child.pid, signal.SIGTERM)
-        until, pid = time.monotonic() + child.grace, child.pid
+        """SIGTERM lets it finish what it does, a second one does not, and then it is killed."""
+        for number, patience in ((signal.SIGTERM, child.grace), (signal.SIGTERM, _LAST_GRACE), (signal.SIGKILL, 10.0)):
+            if not child.pid:
+                return
+            if number == signal.SIGKILL:
+                self._say(f"{child.name}: did not end and was killed")
+            os.kill(child.pid, number)
+            self._wait_for_end(child, time.monotonic() + patience)
+
+    def _wait_for_end(self, child: Child, until: float) -> None:
         while child.pid and time.monotonic() < until:
             told = signal.sigtimedwait({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}, 0.5)
-            if told and told.si_signo != signal.SIGCHLD:
-                until = time.monotonic()  # asked a second time: no more patience
             self._reap()
-        if child.pid:
-            self._say(f"{child.name}: did not end within {child.grace:g} s and was killed")
-            os.kill(pid, signal.SIGKILL)
-            while child.pid:
-                time.sleep(0.05)
-                self._reap()
+            if told and told.si_signo != signal.SIGCHLD:
+                return  # asked a second time: no more patience
 
     def _end_rest(self) -> None:
         """What children left behind: asked first, then killed."""

@@ -152,5 +152,5 @@ def roles_version() -> str:
 
 
 def _git(*words: str) -> str:
-    done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=False, timeout=20)
+    done = subprocess.run(["git", "-c", f"safe.directory={ROOT}", "-C", str(ROOT), *words], capture_output=True, text=True, check=False, timeout=20)
     return done.stdout.strip()
