@@ -66,6 +66,13 @@ class Releases:
     def write_environment(self, identity, variables):
         write_json(os.path.join(self.env, f"{identity}.json"), variables, 0o640)
 
+    def take_environment(self, identity, wanted):
+        """The variables that were held ready become this release's; otherwise it has those of the live one."""
+        if wanted:
+            os.rename(os.path.join(self.env, "wanted.json"), os.path.join(self.env, f"{identity}.json"))
+        else:
+            self.write_environment(identity, self.environment(self.live()["id"]))
+
     def new_id(self, commit):
         """Time (UTC) and commit: 20261122-153000-4f1c9aa."""
         moment = time.time()

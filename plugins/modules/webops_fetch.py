@@ -16,9 +16,8 @@ options:
   repo: {description: Address of the repository. https or ssh., type: str, required: true}
   ref: {description: "Branch, tag or commit.", type: str, required: true}
   inputs: {description: Whatever else a build depends on., type: dict, default: {}}
-  environment: {description: "Variables of this release: a list of name and value.", type: list, elements: dict, default: []}
-  secrets: {description: The same for secret ones., type: list, elements: dict, default: []}
-  variables: {description: Variables that the role itself gives., type: dict, default: {}}
+  other_variables: {description: Whether M(webops_environment) holds other variables ready., type: bool, required: true}
+  variables_build: {description: Whether a build depends on the variables., type: bool, default: false}
   keep: {description: Releases to keep., type: int, default: 5}
   timeout: {description: Seconds., type: int, default: 600}
   source: {description: The program that fetches; the action plugin fills it in., type: str, required: true}
@@ -59,9 +58,8 @@ def main():
             "repo": {"type": "str", "required": True},
             "ref": {"type": "str", "required": True},
             "inputs": {"type": "dict", "default": {}},
-            "environment": {"type": "list", "elements": "dict", "default": []},
-            "secrets": {"type": "list", "elements": "dict", "default": [], "no_log": True},
-            "variables": {"type": "dict", "default": {}},
+            "other_variables": {"type": "bool", "required": True},
+            "variables_build": {"type": "bool", "default": False},
             "keep": {"type": "int", "default": 5},
             "timeout": {"type": "int", "default": 600},
             "source": {"type": "str", "required": True},
@@ -131,22 +129,23 @@ def decide(releases, params, found, write):
     """Compare what is wanted with what is live, and write down a new release where they differ."""
     live = releases.live() or {}
     inputs = fingerprint({"repo": params["repo"], **params["inputs"]})
-    wanted = variables(params)
-    same_build = live.get("commit") == found["commit"] and live.get("inputs") == inputs
+    other = params["other_variables"]
+    same_build = (live.get("commit") == found["commit"] and live.get("inputs") == inputs
+                  and not (other and params["variables_build"]))
     known = set(live.get("migration_files", []))
     result = {
         "webops_summary": "{} · {}".format(found["commit"][:7], found["subject"]),
         "commit": found["commit"], "subject": found["subject"], "build_needed": not same_build,
         "migrations": [] if same_build else [name for name in found["migrations"] if name not in known],
     }
-    if same_build and releases.environment(live["id"]) == wanted:
+    if same_build and not other:
         return {**result, "changed": False, "release": live}
     record = new_release(releases, params, found, inputs)
     if same_build:
         record.update({key: live[key] for key in ("build", "built", "project") if key in live})
         result["webops_summary"] += " · other variables"
     if write:
-        releases.write_environment(record["id"], wanted)
+        releases.take_environment(record["id"], other)
         releases.save(record)
         # What an earlier, failed deploy left on the disk goes now.
         prune(releases, params["keep"], besides=record)
@@ -160,12 +159,6 @@ def new_release(releases, params, found, inputs):
         "commit": found["commit"], "subject": found["subject"], "author": found["author"],
         "committed": found["committed"], "migration_files": found["migrations"],
     }
-
-
-def variables(params):
-    """Name and value, as the app gets them; what a person says wins over what the role gives."""
-    given = {item["name"]: str(item["value"]) for item in params["environment"] + params["secrets"]}
-    return {**{name: str(value) for name, value in params["variables"].items() if name}, **given}
 
 
 if __name__ == "__main__":

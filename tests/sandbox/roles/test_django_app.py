@@ -114,7 +114,7 @@ def test_no_request_is_lost_by_what_is_done_every_day(app: App) -> None:
         app.succeed("restart")
         greeting = [{"name": "GREETING", "value": "hello"}]
         environment = app.succeed("deploy", django_app_environment=greeting)
-        assert environment.changed == ["Fetch the code", "Let traffic go to the new release"]
+        assert environment.changed == ["Hold the variables of the release ready", "Fetch the code", "Let traffic go to the new release"]
         app.values["django_app_environment"] = greeting
         assert app.succeed("deploy").changed == []
     assert load.failed == {}, load.answers

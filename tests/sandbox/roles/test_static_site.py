@@ -1,0 +1,76 @@
+"""A static site as its role promises it: built, published, changed in one step, and taken away."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.sandbox.roles.conftest import Ready
+from tests.sandbox.roles.cycle import cycle
+from tests.sandbox.roles.load import Load
+from tests.sandbox.roles.play import Played
+from tests.sandbox.roles.repositories import Repository
+
+pytestmark = pytest.mark.sandbox
+DOMAIN = "tidewater.example.org"
+
+
+@pytest.fixture(scope="module")
+def repository(ready: Ready, tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    return Repository(ready, "site", tmp_path_factory.mktemp("repositories"))
+
+
+def values(repository: Repository, **more: Any) -> dict[str, Any]:
+    return {"static_site_repo": repository.address, "static_site_domain": DOMAIN, "static_site_certificate": "self_signed",
+            "static_site_command": ["python3", "build.py"], "static_site_directory": "public", **more}
+
+
+def deploy(ready: Ready, repository: Repository, **more: Any) -> Played:
+    return ready.play("static_site", "tidewater", values(repository, **more), account="webops-deploy", action="deploy")
+
+
+def status(ready: Ready, path: str) -> str:
+    return ready.curl(f"https://{DOMAIN}{path}", "-k", "-o", "/dev/null", "-w", "%{http_code}")
+
+
+def test_life(ready: Ready, repository: Repository) -> None:
+    def works() -> None:
+        assert "Notes from a small harbour" in ready.curl(f"https://{DOMAIN}/", "-k")
+        assert status(ready, "/low-water.html") == "200" and status(ready, "/nothing-here") == "404"
+        assert "Nothing washed ashore here" in ready.curl(f"https://{DOMAIN}/nothing-here", "-k")
+        assert status(ready, "/build.py") == "404"
+
+    cycle(ready, "static_site", "tidewater", values(repository), works=works)
+
+
+def test_visitors_see_a_new_release_in_one_step(ready: Ready, repository: Repository) -> None:
+    assert ready.play("static_site", "tidewater", values(repository)).code == 0
+    with Load(ready.server.address, DOMAIN) as load:
+        repository.edit("A new title", "pages/index.md", "a small harbour", "a large harbour")
+        repository.git("rm", "-q", "pages/low-water.md")
+        repository.commit("Low water is gone", {})
+        deployed = deploy(ready, repository)
+        assert deployed.changed == ["Fetch the code", "Build the release", "Let visitors see the new release"]
+        assert deploy(ready, repository).changed == []
+    assert load.failed == {}, load.answers
+    assert "a large harbour" in ready.curl(f"https://{DOMAIN}/", "-k")
+    assert status(ready, "/low-water.html") == "404"
+
+
+@pytest.mark.parametrize(("more", "words"), [
+    ({"static_site_command": ["python3", "-c", "raise SystemExit('no paper left')"]}, "The build command ended with 1"),
+    ({"static_site_command": ["no-such-program"]}, "The build command 'no-such-program' is not on this server."),
+    ({"static_site_directory": "elsewhere"}, "There is no directory 'elsewhere' in the repository after the build."),
+    ({"static_site_command": ["ln", "-s", "/etc", "out"], "static_site_directory": "out"},
+     "'out' in the repository points outside the project."),
+    ({"static_site_directory": "../../etc"}, "inside the project"),
+    ({"static_site_command": ["touch", "{{ lookup('pipe','touch /tmp/CANARY') }}", "$(touch /tmp/CANARY)"],
+      "static_site_directory": "none"}, "There is no directory 'none'"),
+])
+def test_a_failed_build_leaves_the_site_as_it_was(ready: Ready, repository: Repository, more: dict[str, Any],
+                                                  words: str) -> None:
+    failed = deploy(ready, repository, **more)
+    assert failed.failed and words in failed.words(), failed.output
+    assert "a large harbour" in ready.curl(f"https://{DOMAIN}/", "-k")
+    assert ready.run("ls", "/tmp").find("CANARY") < 0
