@@ -124,17 +124,28 @@ class Handler(BaseHTTPRequestHandler):
         if length is None:
             self.send_header("Connection", "close")
         self.end_headers()
-        if self.command == "HEAD":
-            return
+        if self.command == "GET":
+            self.pass_body(url, answer, headers, None if length is None else int(length))
+
+    def pass_body(self, url: str, answer: HTTPResponse, headers: dict[str, str], length: int | None) -> None:
         with tempfile.NamedTemporaryFile(dir=self.shelf.directory, suffix=".half", delete=False) as half:
             try:
+                last = b""
                 while block := answer.read(1 << 17):
                     half.write(block)
-                    self.wfile.write(block)
+                    self.wfile.write(last)
+                    last = block
                 half.flush()
-                whole = length is not None and half.tell() == int(length)
+                whole = half.tell() == length
                 if whole and answer.status == 200 and never_changes(url):
                     self.shelf.keep(url, Path(half.name), headers)
+                # Only now: whoever has all of it finds it kept.
+                self.wfile.write(last)
+                self.close_connection |= not whole
+            except (OSError, HTTPException) as error:
+                # The answer has begun, so there is no other way to say that it is cut short.
+                self.log_message("%s: %s", url, error)
+                self.close_connection = True
             finally:
                 Path(half.name).unlink(missing_ok=True)
 
