@@ -12,6 +12,8 @@ from panel.runs.translate import Row
 _COUNTED = ("ok", "changed", "failed", "skipped")
 _MOST_JOURNAL = 50
 _LONGEST = 2000
+_NEXT = "The step below shows all that it said. Mend the cause and run it again: what is done already stays as it is."
+_NO_SUDO = r"(incorrect|missing) sudo password|sudo: a password is required|is not in the sudoers file"
 _NO_CONNECTION = (
     (r"REMOTE HOST IDENTIFICATION HAS CHANGED|Host key verification failed|host key mismatch|HostKeyError",
      "{server} shows another host key than the one that was accepted.",
@@ -23,9 +25,8 @@ _NO_CONNECTION = (
     (r"Name or service not known|Could not resolve|nodename nor servname",
      "The address of {server} cannot be found by name.",
      "Check the address of the server and the name service of this machine."),
-    (r"sudo.{0,40}password|become|sudo:",
-     "{server} did not allow sudo.",
-     "Give the sudo password with the login, or check that the user may use sudo."),
+    (_NO_SUDO, "{server} did not allow sudo.",
+     "Give the right sudo password with the login, or check that the user may use sudo."),
     (r"", "{server} could not be reached over SSH.",
      "Check that the server is on and that its address and port are right: webops server test {server}"),
 )
@@ -77,14 +78,14 @@ class Outcome:
             setattr(counts, kind, getattr(counts, kind) + 1)
 
     def _failure(self, kind: str, host: str, data: Mapping[str, Any]) -> None:
-        if kind == "unreachable":
-            self.error, self.next_step = unreachable(host.rpartition("@")[2], str(data.get("msg", "")))
+        if kind == "unreachable" or re.search(_NO_SUDO, str(data.get("msg", "")), re.IGNORECASE):
+            self.error, self.next_step = no_access(host.rpartition("@")[2], str(data.get("msg", "")))
         elif data.get("hidden"):
             self.error = f"The step '{self.step}' failed. Its message is hidden, because it handles secrets."
             self.next_step = "Check the values that you gave it, and the journal of the server."
         else:
             self.error = first_line(data)[:_LONGEST] or f"The step '{self.step}' failed."
-            self.next_step = str(data.get("next", ""))[:_LONGEST]
+            self.next_step = str(data.get("next") or _NEXT)[:_LONGEST]
             journal = data.get("journal", [])
             lines = journal.splitlines() if isinstance(journal, str) else journal
             self.journal = [str(line) for line in lines][-_MOST_JOURNAL:]
@@ -101,7 +102,7 @@ def first_line(data: Mapping[str, Any]) -> str:
     return str(data.get("msg", "")).strip().partition("\n")[0]
 
 
-def unreachable(server: str, said: str) -> tuple[str, str]:
+def no_access(server: str, said: str) -> tuple[str, str]:
     """Why no connection came about, and what to do, in words."""
     for pattern, error, next_step in _NO_CONNECTION:
         if re.search(pattern, said, re.IGNORECASE | re.DOTALL):

@@ -116,6 +116,8 @@ def _kept(result: Mapping[str, Any]) -> dict[str, Any]:
     if "censored" in result:
         return {"hidden": True}
     kept = {key: shorten(result[key]) for key in _KEPT if result.get(key) not in (None, "", [], {})}
+    if kept.get("exception") == "(traceback unavailable)":
+        del kept["exception"]
     if result.get("webops_summary"):
         kept["summary"] = shorten(str(result["webops_summary"]))
     if kept.get("diff") is not None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from panel.runs.outcome import Outcome, unreachable
+from panel.runs.outcome import Outcome, no_access
 from panel.runs.steps import Steps, steps
 from panel.runs.translate import Translator, shorten
 from panel.store.models import Event, Run
@@ -135,7 +135,7 @@ def test_the_error_is_the_line_that_tells_most(res, error):
     ("Could not resolve hostname nowhere: Name or service not known", "cannot be found by name"),
     ("Incorrect sudo password", "sudo")])
 def test_no_connection_is_explained(said, words):
-    error, next_step = unreachable("web1", said)
+    error, next_step = no_access("web1", said)
     assert words in error and "web1" in error and next_step
 
 
