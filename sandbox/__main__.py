@@ -19,7 +19,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.verb(find_place(), options) or 0)
     except SandboxError as error:
         print(error, file=sys.stderr)
-        return 1
+    except PermissionError as error:
+        print(f"{error.filename} belongs to root: try again with sudo.", file=sys.stderr)
+    return 1
 
 
 def parser() -> argparse.ArgumentParser:

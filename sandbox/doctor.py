@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from sandbox import cache, host, image, layer, server
 from sandbox.host import why_not
 from sandbox.place import Place
@@ -10,12 +12,18 @@ __all__ = ["report", "why_not"]
 
 
 def report(place: Place) -> list[str]:
-    """Lines for a person: the verdict, each requirement, images, layers, servers, and what is not needed any more."""
+    """Lines for a person: the verdict, each requirement, and what the sandbox holds."""
     lacking = set(host.missing())
     lines = [why_not() or "This machine can boot sandbox servers.", ""]
     lines += [f"{'missing' if need in lacking else 'ok':8} {need.package:18} {need.reason}"
               for need in host.requirements()]
     lines += ["", f"state    {place.state}", f"cache    {place.cache}"]
+    return lines + holdings(place) if os.geteuid() == 0 else lines
+
+
+def holdings(place: Place) -> list[str]:
+    """Images, layers, servers and what is not needed any more; only root may look."""
+    lines = []
     for release in image.RELEASES:
         built = image.find(place, release)
         where = built.root if built else "not built yet: `build` does it, or the first `up`"
