@@ -35,7 +35,7 @@ options:
   record:
     description:
       - What this server tells about the resource (C(kind), C(name), …), for /etc/webops/resources/<name>.json.
-      - Refused where a resource of another kind has the name already.
+      - Refused where a resource of another kind has the name already. With C(state=absent) it is removed.
     type: dict
   daemon_reload:
     description: Let systemd read its units again when a file of its own changed.
@@ -128,6 +128,8 @@ def record(facts):
     if kind != facts["kind"]:
         raise Refused("The name {} is taken on this server by a resource of kind {}.".format(facts["name"], kind),
                       "Choose another name.")
+    if facts.get("state") == "absent":
+        return [Entry({"path": path, "state": "absent"})]
     return [Entry({"path": path, "content": json.dumps(facts, indent=1, sort_keys=True) + "\n", "mode": "0644",
                    "owner": "root", "group": "root"})]
 

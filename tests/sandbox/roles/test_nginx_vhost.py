@@ -121,7 +121,8 @@ def test_bad_values_are_refused_in_words(ready: Ready) -> None:
     if ready.server.release != "bookworm":
         pytest.skip("said alike on every release")
     good = {"nginx_vhost_domain": "a.example.org", "nginx_vhost_roots": ["/srv"]}
-    for other, words in (({"domain": "a.com; } server { listen 81; location / { alias /etc/; } server_name x"}, "domain"),
+    breakout = "a.com; } server { listen 81; location / { alias /etc/; } server_name x"
+    for other, words in (({"domain": breakout}, "Write one full domain"),
                          ({"roots": ["/srv/../etc"]}, "Write a full path"), ({"roots": []}, "Say what is served"),
                          ({"upstream": "unix:/run/x:; }"}, "Write a full path"),
                          ({"upstream": "-http://x"}, "Write unix:"),

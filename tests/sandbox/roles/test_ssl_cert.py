@@ -97,7 +97,7 @@ def test_a_name_that_leads_nowhere_is_named_and_tried_again(ready: Ready, acme: 
     failed = ready.play("ssl_cert", "lost-cert", wish(acme, domain=lost, aliases=[]))
     assert failed.failed == "Ask whether the domains lead here, as the authority will"
     assert f"{lost} has no address in DNS" in failed.words() and ready.server.address in failed.words()
-    assert "issuer=O = WebOps self-signed" in shown(ready, "lost-cert", "-issuer").replace("O=", "O = ").replace("  ", " ")
+    assert "WebOps self-signed" in shown(ready, "lost-cert", "-issuer")
     # The name now leads to a machine where nothing listens, then to this one: the timer's own service sees it.
     box.add_hosts(ready.server, {lost: box.gateway()})
     nobody = ready.play("ssl_cert", "lost-cert", wish(acme, domain=lost, aliases=[]))

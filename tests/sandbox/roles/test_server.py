@@ -1,0 +1,109 @@
+"""A bare machine becomes a ready server, whatever login the person has for it."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from sandbox.snapshot import difference
+from sandbox.suite import Sandbox
+from tests.sandbox.roles.conftest import Ready, key_pair
+from tests.sandbox.roles.play import Login
+
+pytestmark = pytest.mark.sandbox
+
+
+@pytest.fixture(scope="module")
+def bare(box: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
+    """A Debian without Python, as some providers hand them over."""
+    server = box.up("bare", "trixie")
+    box.guest(server, ["sh", "-c", "apt-get -qy purge 'python3*' && ! command -v python3"])
+    yield Ready(box, server, key_pair(box), tmp_path_factory.mktemp("play"))
+    box.down(server)
+
+
+def sign_in(ready: Ready, account: str, *command: str) -> subprocess.CompletedProcess[str]:
+    argv = ["ssh", "-i", str(ready.key), "-o", f"UserKnownHostsFile={ready.server.known_hosts}", "-o",
+            "IdentitiesOnly=yes", "-o", "BatchMode=yes", f"{account}@{ready.server.address}", *command]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_first_contact_with_a_sudo_password_and_without_python(bare: Ready) -> None:
+    from tests.sandbox.roles.play import play
+
+    values = {"server_public_keys": [bare.key.with_suffix(".pub").read_text().strip()]}
+    person = Login(bare.server.address, bare.server.known_hosts, "debian", password=bare.server.password)
+    sshd = bare.run("sshd", "-T", "-C", "user=root,host=x,addr=192.0.2.1")
+    rehearsed = play("server", "web", values, person, bare.place, check=True)
+    assert rehearsed.code == 0, rehearsed.output
+    assert rehearsed.changed == ["Bring Python and what Ansible needs beside it"]
+    assert bare.run("sh", "-c", "command -v python3 || echo none").strip() == "none"
+    made = play("server", "web", values, person, bare.place)
+    assert made.code == 0, made.words() or made.output
+    assert bare.server.password not in made.output
+    facts = made.results["Read the facts of the server"]["webops_facts"]
+    assert facts["distribution"] == "debian" and facts["distribution_version"] == "13"
+    assert facts["processors"] > 0 and facts["memory_mb"] > 0 and facts["python_version"].startswith("3.")
+    # Nobody is locked out: sshd holds for others what it held before.
+    assert bare.run("sshd", "-T", "-C", "user=root,host=x,addr=192.0.2.1") == sshd
+    again = bare.play("server", "web", values)
+    assert again.code == 0 and again.changed == [], again.output
+    assert bare.play("server", "web", values, check=True).changed == []
+    assert bare.play("server", "web", values, plain=True).changed == []
+
+
+def test_the_accounts_have_their_rights_and_no_others(ready: Ready) -> None:
+    assert "uid=0" in sign_in(ready, "webops-admin", "sudo", "-n", "id").stdout
+    rights = sign_in(ready, "webops-deploy", "sudo", "-n", "-l").stdout
+    lines = [line.strip() for line in rights.partition("may run the following")[2].splitlines()[1:] if line.strip()]
+    assert lines == ["(webops-deploy, %webops-apps) NOPASSWD: ALL"]
+    for user in ("root", "postgres", "www-data", "webops-admin"):
+        assert sign_in(ready, "webops-deploy", "sudo", "-n", "-u", user, "id").returncode != 0
+    assert "systemd-journal" in sign_in(ready, "webops-deploy", "id").stdout
+    ready.run("useradd", "--system", "--groups", "webops-apps", "wo-probe")
+    assert "wo-probe" in sign_in(ready, "webops-deploy", "sudo", "-n", "-u", "wo-probe", "id").stdout
+    ready.run("userdel", "wo-probe")
+    effective = ready.run("sshd", "-T", "-C", "user=webops-deploy,host=x,addr=192.0.2.1")
+    for setting in ("authenticationmethods publickey", "allowtcpforwarding no", "allowagentforwarding no"):
+        assert setting in effective
+    for account in ("webops-admin", "webops-deploy"):
+        lines = ready.run("cat", f"/home/{account}/.ssh/authorized_keys").splitlines()
+        assert len(lines) == 2 and lines[1].startswith("restrict,pty ssh-ed25519 ")
+
+
+def test_it_runs_what_it_promises(ready: Ready) -> None:
+    assert ready.run("/usr/local/lib/webops/uv", "--version").startswith("uv ")
+    for url in ("http://nobody.example.org/", "https://nobody.example.org/"):
+        assert ready.curl(url, "-k", "-o", "/dev/null", "-w", "%{http_code}") == "404"
+    assert ready.run("systemctl", "is-active", "nginx", "webops-cert-renew.timer").split() == ["active", "active"]
+    modes = {"/etc/webops": "755", "/etc/webops/resources": "755", "/etc/webops/secrets": "700", "/srv/webops": "755",
+             "/etc/webops/certs/default/privkey.pem": "600", "/run/webops": "755"}
+    for path, mode in modes.items():
+        assert ready.run("stat", "-Lc", "%a %U:%G", path).strip() == f"{mode} root:root", path
+
+
+def test_what_somebody_else_made_is_left_alone(ready: Ready) -> None:
+    ready.run("useradd", "--system", "--comment", "somebody", "webops-elsewhere")
+    before = ready.snapshot()
+    ready.run("sed", "-i", "s/webops deploy/somebody else/", "/etc/passwd")
+    refused = ready.play("server", "web", {"server_public_keys": []})
+    assert "The Unix user webops-deploy exists on this server and was not made by WebOps" in refused.words()
+    ready.run("sed", "-i", "s/somebody else/webops deploy/", "/etc/passwd")
+    assert [line for line in difference(before, ready.snapshot()) if "passwd" not in line] == []
+
+
+def test_keys_are_given_and_taken(ready: Ready) -> None:
+    own = ready.key.with_suffix(".pub").read_text().strip()
+    for bad in ("ssh-ed25519 AAAA\ncommand", "{{ lookup('pipe','touch /tmp/CANARY') }}", "-oProxyCommand=x"):
+        refused = ready.play("server", "web", {"server_public_keys": [bad]})
+        assert refused.failed and "one line of a .pub file" in refused.words(), refused.output
+    limited = {"server_public_keys": [own], "server_allowed_from": [ready.box.gateway()]}
+    assert ready.play("server", "web", limited).code == 0
+    assert f'from="{ready.box.gateway()}",restrict,pty ' in ready.run("cat", "/home/webops-deploy/.ssh/authorized_keys")
+    # An app's user cannot lead root astray: the file is written as the account itself.
+    assert ready.run("stat", "-c", "%U", "/home/webops-deploy/.ssh/authorized_keys").strip() == "webops-deploy"
+    kept = ready.play("server", "web", {"server_public_keys": []})
+    assert "Make the accounts webops-admin and webops-deploy" not in kept.changed
+    assert ready.play("server", "web", {"server_public_keys": [own]}).code == 0

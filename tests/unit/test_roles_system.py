@@ -1,0 +1,166 @@
+"""What the roles of the system stand on, without a server: quoting, marks, files that come back, the strategy."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import crossplane
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+HOSTILE = ['a"b', "a'b", "a\\", "a\\\"; } server { listen 81; }", "$host", "${host}", "# x", "{{ 1 + 1 }}", "; }", " "]
+
+
+def load(path: str, name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+lock = load("plugins/module_utils/webops_lock.py", "ansible.module_utils.webops_lock")
+place = load("plugins/module_utils/webops_place.py", "ansible.module_utils.webops_place")
+postgresql = load("plugins/module_utils/webops_postgresql.py", "ansible.module_utils.webops_postgresql")
+quoting = load("plugins/filter/nginx.py", "webops_filter_nginx")
+nginx = load("plugins/modules/webops_nginx.py", "webops_module_nginx")
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_value_for_nginx_stays_one_argument(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "nginx.conf"
+    file.write_text(f"http {{ server {{ add_header X-A {quoting.nginx_text(text)} always; }} }}")
+    parsed = crossplane.parse(str(file), check_ctx=False, check_args=False)
+    assert parsed["status"] == "ok", parsed["errors"]
+    server = parsed["config"][0]["parsed"][0]["block"]
+    assert [one["directive"] for one in server] == ["server"]
+    assert [one["directive"] for one in server[0]["block"]] == ["add_header"]
+    assert len(server[0]["block"][0]["args"]) == 3
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\rb", "a\0b", "a\x7fb"])
+def test_what_nginx_cannot_carry_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="control character"):
+        quoting.nginx_text(text)
+
+
+def test_a_path_of_a_url_is_no_pattern() -> None:
+    pattern = quoting.nginx_pattern("/a.b/")
+    assert pattern == '"^/a[.]b/(.*)$"' and not re.match(pattern.strip('"'), "/axb/c")
+    for text in ('/a"b', "/a$", "/a b", "/a]", "/a\\"):
+        with pytest.raises(ValueError):
+            quoting.nginx_pattern(text)
+
+
+def test_older_nginx_and_kernels_without_ipv6_are_spoken_to_in_their_words() -> None:
+    text = "    listen 443 ssl;\n    listen [::]:443 ssl;\n    http2 on;\n"
+    assert nginx.for_this_nginx(text, (1, 26, 0), True) == text
+    assert nginx.for_this_nginx(text, (1, 18, 0), True) == "    listen 443 ssl http2;\n    listen [::]:443 ssl http2;\n"
+    assert nginx.for_this_nginx(text, (1, 26, 0), False) == "    listen 443 ssl;\n    http2 on;\n"
+
+
+def test_names_that_are_served_are_found() -> None:
+    text = '# server_name no.example.org;\nserver { server_name a.example.org "b.example.org"\n c.example.org; }'
+    assert nginx.served(text) == {"a.example.org", "b.example.org", "c.example.org"}
+
+
+def test_a_password_becomes_what_postgresql_stores() -> None:
+    # RFC 7677's own example: user `user`, password `pencil`.
+    import base64
+
+    made = postgresql.verifier("pencil", base64.b64decode("W22ZaJ0SNY7soEsUEjb6gQ=="))
+    assert made == ("SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY="
+                    ":wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=")
+    assert postgresql.matches(made, "pencil") and not postgresql.matches(made, "Pencil")
+    assert not postgresql.matches(None, "") and not postgresql.matches("md5abc", "x")
+
+
+@pytest.mark.parametrize("text", ["a'b", "'; DROP--", "\\", "é", '"'])
+def test_sql_holds_a_value_together(text: str) -> None:
+    assert postgresql.literal(text)[1:-1].replace("''", "'") == text
+    assert postgresql.identifier(text)[1:-1].replace('""', '"') == text
+    with pytest.raises(ValueError):
+        postgresql.literal("\0")
+
+
+def entry(path: Path, **other: Any) -> Any:
+    return place.Entry({"path": str(path), **other})
+
+
+def test_a_file_is_replaced_whole_and_brought_back(tmp_path: Path) -> None:
+    file = tmp_path / "one"
+    file.write_text("# webops\nold\n")
+    file.chmod(0o600)
+    seen, wish = place.Seen(str(file)), entry(file, content="# webops\nnew\n", mode="0640")
+    assert seen.differs(wish) and seen.is_ours()
+    place.put(wish)
+    assert file.read_text().endswith("new\n") and file.stat().st_mode & 0o777 == 0o640
+    place.bring_back(seen)
+    assert file.read_text().endswith("old\n") and file.stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
+def test_a_link_that_was_planted_leads_nobody_astray(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (tmp_path / "planted").symlink_to(victim)
+    place.put(entry(tmp_path / "planted", content="# webops\n"))
+    assert victim.read_text() == "mine" and not (tmp_path / "planted").is_symlink()
+    (tmp_path / "directory").symlink_to(tmp_path)
+    with pytest.raises(OSError):
+        place.put(entry(tmp_path / "directory", state="directory", mode="0777"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone is led astray by others' directories")
+def test_root_stays_out_of_directories_of_others(tmp_path: Path) -> None:
+    os.chown(tmp_path, 65534, 65534)
+    with pytest.raises(place.Refused, match="can be changed by others"):
+        place.refuse_unsafe_parent(str(tmp_path / "deep" / "file"))
+
+
+def test_a_validator_is_asked_before_anything_is_replaced(tmp_path: Path) -> None:
+    wish = entry(tmp_path / "file", content="# webops\n", validate=["sh", "-c", "cat \"$1\"; exit 1", "sh", "%s"])
+    with pytest.raises(place.Refused) as refused:
+        place.validate([wish])
+    assert refused.value.journal == ["# webops"] and not (tmp_path / "file").exists()
+
+
+def test_uv_on_servers_is_the_pinned_one() -> None:
+    pinned = re.search(r"^uv==.*?(?=^    #|^\S)", (ROOT / "requirements.txt").read_text() + "x", re.M | re.S)
+    assert pinned
+    wanted = pinned[0].strip().removesuffix("\\").strip()
+    assert (ROOT / "roles/server/files/uv.txt").read_text().strip() == wanted, \
+        "roles/server/files/uv.txt must be the lines of uv in requirements.txt: copy them after `make lock`"
+
+
+def test_the_inventory_and_its_example_are_read() -> None:
+    text = (ROOT / "inventory/hosts.yml").read_text()
+    assert yaml.safe_load(text)["all"]["children"] in ({}, None) or yaml.safe_load(text)["all"]["children"]
+    lines = [line[4:] for line in text.splitlines() if line.startswith("#   ") and "ansible-playbook" not in line]
+    if lines:
+        assert "shop-db@web1" in yaml.safe_load("\n".join(lines))["all"]["children"]["postgres_db"]["hosts"]
+
+
+@pytest.mark.parametrize("plain, word", [("", "StrategyMixin"), ("1", "linear only")])
+def test_the_strategy_is_mitogens_where_it_is_there(plain: str, word: str) -> None:
+    code = ("import sys; sys.path.insert(0, 'plugins/strategy'); import webops_linear as w;"
+            "print([c.__name__ for c in w.StrategyModule.__mro__] if w.fast() else 'linear only')")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True,
+                          env={**os.environ, "WEBOPS_PLAIN": plain})
+    assert word in done.stdout
+
+
+def test_the_strategy_is_ansibles_own_where_mitogen_is_missing() -> None:
+    code = ("import sys; sys.modules['ansible_mitogen'] = None; sys.path.insert(0, 'plugins/strategy');"
+            "import webops_linear as w; print(w.fast(), w.StrategyModule.__mro__[1].__module__)")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split()[0] == "()" and "linear" in done.stdout
