@@ -15,7 +15,7 @@ _LONGEST = 2000
 _NEXT = "The step below shows all that it said. Mend the cause and run it again: what is done already stays as it is."
 _NO_SUDO = r"(incorrect|missing) sudo password|sudo: a password is required|is not in the sudoers file"
 _NO_CONNECTION = (
-    (r"REMOTE HOST IDENTIFICATION HAS CHANGED|Host key verification failed|host key mismatch|HostKeyError",
+    (r"REMOTE HOST IDENTIFICATION HAS CHANGED|Host key verification failed|mismatching host key",
      "{server} shows another host key than the one that was accepted.",
      "If the server was installed anew, look at the new fingerprint on the server's page and accept it. "
      "If not, somebody may be listening: do not accept it."),

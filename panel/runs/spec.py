@@ -76,7 +76,10 @@ def key_of(server: Server) -> str:
 
 
 def _connection(server: Server, run: Run, kind: Kind, login: dict[str, Any] | None, directory: Path) -> dict[str, Any]:
-    found: dict[str, Any] = {"ansible_host": server.address, "ansible_port": server.port}
+    found: dict[str, Any] = {
+        "ansible_host": server.address, "ansible_port": server.port,
+        # Mitogen puts its own (300 s) before what ssh_arguments says.
+        "mitogen_ssh_keepalive_interval": 15, "mitogen_ssh_keepalive_count": 4}
     if login is None:
         action = kind.actions.get(run.action)
         found["ansible_user"] = DEPLOY if action and action.privilege == "deploy" else ADMIN
@@ -152,5 +155,7 @@ def roles_version() -> str:
 
 
 def _git(*words: str) -> str:
-    done = subprocess.run(["git", "-c", f"safe.directory={ROOT}", "-C", str(ROOT), *words], capture_output=True, text=True, check=False, timeout=20)
+    # The checkout may belong to another user than the one that the worker runs as.
+    command = ["git", "-c", f"safe.directory={ROOT}", "-C", str(ROOT), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
     return done.stdout.strip()

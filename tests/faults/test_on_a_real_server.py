@@ -1,4 +1,4 @@
-"""Over real SSH, with Mitogen as in production: who it is, what is hidden, what cancel ends there, a cable that is cut."""
+"""Over real SSH, with Mitogen as in production: who it is, what is hidden, what cancel ends, a cable that is cut."""
 
 from __future__ import annotations
 
@@ -136,11 +136,11 @@ def test_a_cable_that_is_cut_ends_the_run_in_words_and_the_next_one_works(ground
     ground.box.cut_network(ground.server)
     began = time.monotonic()
     try:
-        run = ground.installation.ended(number, 120)
+        run = ground.installation.ended(number, 150)
     finally:
         ground.box.restore_network(ground.server)
     assert (run.state, run.error) == ("failed", "web1 could not be reached over SSH.")
-    assert time.monotonic() - began < 100
+    assert time.monotonic() - began < 130
     ground.installation.gone(number)
     ground.root(f"systemctl stop {UNIT}")
     assert ground.installation.ended(ground.submit("main")).state == "succeeded"
