@@ -106,10 +106,10 @@ def entries(resource_id: int, *, lines: int = 100, follow: bool = False, since: 
     except redis.RedisError as wrong:
         raise LinkDown("Redis cannot be reached, so logs cannot be read. Check that it is running.") from wrong
     ask("journal", stream=stream, resource_id=resource_id, lines=lines, follow=follow, since=since, grep=grep)
-    return _read(stream)
+    return _read(stream, follow)
 
 
-def _read(stream: str) -> Iterator[Entry | None]:
+def _read(stream: str, follow: bool) -> Iterator[Entry | None]:
     renewed = 0.0
     try:
         while True:
@@ -120,7 +120,7 @@ def _read(stream: str) -> Iterator[Entry | None]:
                         raise LinkError(str(item["error"]))
                     return
                 yield Entry(*item)
-            if not items:
+            if not items and follow:
                 yield None
             if time.monotonic() - renewed > _PULSE:
                 renewed = time.monotonic()

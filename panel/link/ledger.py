@@ -58,12 +58,21 @@ def place_of(resource_id: int) -> tuple[str, int] | None:
 def saw(target: Target, seen: dict[str, Any]) -> Noted:
     """Write down what a look at a server showed."""
     figures = tidy(seen.get("figures") if isinstance(seen.get("figures"), dict) else {})
-    overall = verdict.Verdict(Observed.OK, wording.reached(figures), {"figures": figures})
+    overall = _overall(target, seen, figures)
     with db.session() as session:
         rows = session.scalars(select(Resource).where(Resource.server_id == target.server_id)).all()
         verdicts = [(row, verdict.resource(row.name, row.kind, target.name, row.applied_at is not None, seen))
                     for row in rows]
         return _note(session, target, overall, verdicts)
+
+
+def _overall(target: Target, seen: dict[str, Any], figures: dict[str, Any]) -> verdict.Verdict:
+    """Reached is well, unless what the role `server` brought is not."""
+    own = verdict.resource(target.name, "server", target.name, True, seen)
+    data = {"figures": figures, "probes": own.data["probes"]}
+    if own.state is Observed.OK or not own.data["probes"]:
+        return verdict.Verdict(Observed.OK, wording.reached(figures), data)
+    return verdict.Verdict(own.state, f"Reached. {own.text}", data)
 
 
 def lost(target: Target, reason: Reason, since: datetime) -> Noted:

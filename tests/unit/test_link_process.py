@@ -50,6 +50,13 @@ def test_it_says_how_a_server_and_its_resources_are(linked: Linked, web1: int) -
         "Not there: nothing of shop is on web1.")
 
 
+def test_a_server_whose_own_services_are_not_well_says_so(linked: Linked, web1: int) -> None:
+    linked.until(lambda: linked.server(web1), "ok")
+    linked.record("web1", "server", probes=[{"type": "path", "path": "/nowhere"}])
+    bell.look(web1)
+    assert linked.until(lambda: linked.server(web1), "missing").observed_text == "Reached. Not there: /nowhere is gone."
+
+
 def test_a_server_that_cannot_be_reached_makes_its_resources_unknown_and_says_why(linked: Linked, web1: int) -> None:
     resource = linked.add_resource("guestbook", web1)
     linked.record("guestbook", probes=[{"type": "path", "path": "/"}])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -202,3 +204,29 @@ def test_many_ask_at_once(shared: Linked) -> None:
     with ThreadPoolExecutor(20) as many:
         found = list(many.map(lambda _: client.ask("observe", server_id=shared.server_id)["observed"], range(60)))
     assert found == ["ok"] * 60
+
+
+GEVENT = """
+from gevent import monkey; monkey.patch_all()
+import sys, time, gevent
+from panel.link import client
+resource, server = int(sys.argv[1]), int(sys.argv[2])
+heard = []
+def follow():
+    for line in client.journal(resource, 1, follow=True):
+        heard.append(line)
+readers = [gevent.spawn(follow) for _ in range(5)]
+asked = [gevent.spawn(client.ask, "observe", server_id=server) for _ in range(5)]
+began = time.monotonic()
+gevent.joinall(asked, raise_error=True)
+while len(heard) < 5 and time.monotonic() - began < 15:
+    gevent.sleep(0.05)
+gevent.killall(readers)
+print(len(heard), asked[0].value["observed"])
+"""
+
+
+def test_a_web_process_of_greenlets_is_not_held_up(shared: Linked, log: tuple[int, Path]) -> None:
+    done = subprocess.run([sys.executable, "-c", GEVENT, str(log[0]), str(shared.server_id)], capture_output=True,
+                          text=True, timeout=60, check=False)
+    assert done.stdout.split() == ["5", "ok"], done.stderr
