@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.client
+import itertools
 import json
 import os
 import socket
@@ -161,7 +162,8 @@ class Probe:
 
     def _refuse_dead(self):
         facts = show(self.unit, "ActiveState", "SubState", "NRestarts")
-        if facts.get("ActiveState") == "failed" or facts.get("SubState") == "auto-restart" or facts.get("NRestarts") != "0":
+        ended = facts.get("ActiveState") == "failed" or facts.get("SubState") == "auto-restart"
+        if ended or facts.get("NRestarts") != "0":
             plain = [line for line in journal(self.unit, self.since, 200) if "rror" in line]
             cause = self._last_words() or (plain or ["its process ended at once."])[-1][:300]
             raise self.refusal(f"The new release does not start: {cause}")
@@ -169,7 +171,7 @@ class Probe:
     def _last_words(self):
         """Python names the error on the last line of a traceback; gunicorn's own only repeats that one."""
         lines = journal(self.unit, self.since, 400)
-        ends = [after for before, after in zip(lines, lines[1:]) if before.startswith("  ") and _names_error(after)]
+        ends = [after for before, after in itertools.pairwise(lines) if before.startswith("  ") and _names_error(after)]
         return ends[-1][:300] if ends else ""
 
     def refusal(self, sentence):

@@ -137,7 +137,7 @@ def write_json(path, content, mode):
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     except FileNotFoundError:
         raise Refused(
-            "Needs Apply, because {} is not there yet.".format(os.path.dirname(path)),
+            f"Needs Apply, because {os.path.dirname(path)} is not there yet.",
             "Apply the resource once; after that this action works by itself.",
         ) from None
     with os.fdopen(handle, "w", encoding="utf-8") as file:

@@ -81,7 +81,8 @@ def kept(name, what, check):
         made = secrets.token_urlsafe(48)
     if not check:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        with open(path, "w", encoding="utf-8", opener=lambda file, flags: os.open(file, flags | os.O_EXCL, 0o600)) as file:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(made + "\n")
     return made
 
@@ -106,8 +107,8 @@ def write(module, name, path, wanted):
         user=user.pw_uid, group=group.gr_gid, extra_groups=[], text=True, capture_output=True, check=False, cwd="/",
     )
     if done.returncode:
-        module.fail_json(msg=f"The variables of {name} could not be written.", next="Look at the free space of the server.",
-                         journal=done.stderr.splitlines()[-5:])
+        module.fail_json(msg=f"The variables of {name} could not be written.",
+                         next="Look at the free space of the server.", journal=done.stderr.splitlines()[-5:])
 
 
 if __name__ == "__main__":

@@ -25,7 +25,10 @@ options:
   environment: {description: Variables beside those of the release., type: dict, default: {}}
   health: {description: "C({host, path, status, timeout, tries})", type: dict, default: {}}
   keep: {description: Releases to keep., type: int, default: 5}
-  follows: {description: "Whether, in check mode, something it depends on is still to change.", type: bool, default: false}
+  follows:
+    description: Whether, in check mode, something it depends on is still to change.
+    type: bool
+    default: false
 author: WebOps
 """
 RETURN = r"""
@@ -87,7 +90,8 @@ class Switch:
             if self.check and action == "release":
                 return {"changed": True, "release": "", "msg": "follows: the release is built first"}
             raise Refused(f"{self.params['name']} has no release yet.", "Deploy it first.")
-        return {"release": self.apply_release, "restart": self.restart, "stop": self.stop, "start": self.start}[action]()
+        actions = {"release": self.apply_release, "restart": self.restart, "stop": self.stop, "start": self.start}
+        return actions[action]()
 
     def apply_release(self):
         return self._done(False, "serves already") if self._is_live() else self._change("live")

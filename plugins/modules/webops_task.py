@@ -13,7 +13,11 @@ options:
   name: {description: The resource., type: str, required: true}
   unit: {description: Instance of the one-shot unit., type: str, choices: [migrate, command], required: true}
   release: {description: "The release, as C(webops_build) gave it.", type: dict}
-  argv: {description: "Arguments after the release's Python, such as C(manage.py) and C(migrate).", type: list, elements: str, required: true}
+  argv:
+    description: Arguments after the release's Python, such as C(manage.py) and C(migrate).
+    type: list
+    elements: str
+    required: true
   environment: {description: Variables beside those of the release., type: dict, default: {}}
   timeout: {description: Seconds., type: int, default: 900}
   sentence: {description: What to say when it fails., type: str, default: The command failed.}
@@ -79,7 +83,7 @@ def run(releases, params):
                       params["then"], ended.lines)
     if ended.code:
         raise Refused(failure(params["sentence"], ended), params["then"], ended.lines)
-    return {"changed": True, "output": ended.lines, "code": 0, "webops_summary": summary(params["summary"], ended.lines)}
+    return {"changed": True, "output": ended.lines, "webops_summary": summary(params["summary"], ended.lines)}
 
 
 def failure(sentence, ended):

@@ -45,7 +45,8 @@ class Repository:
         return subprocess.run(
             ["git", "-c", "gc.auto=0", "-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60",
              "-c", "core.hooksPath=/dev/null", f"--git-dir={self.mirror}", *arguments],
-            env=self.environment, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, check=False,
+            env=self.environment, capture_output=True, text=True, errors="replace", check=False,
+            stdin=subprocess.DEVNULL,
         )
 
     def prepare(self):

@@ -13,6 +13,7 @@ from tree import link_copy
 
 SERVER_PYTHON = "/usr/bin/python3"
 INPUTS = ("requirements*.txt", "requirements/*.txt", "constraints*.txt", "pyproject.toml", "uv.lock")
+NAMES = ("uv.lock", "requirements.txt", "requirements/production.txt", "requirements/base.txt", "pyproject.toml")
 # A requirement by path, or by a moving address, is not fixed by the text of the requirements.
 MOVING = re.compile(r"^\s*(?:-e\b|--editable\b|\.{1,2}/|file:|git\+|\.\s*$)|@\s*(?:git\+|file:)", re.MULTILINE)
 PATH = "/usr/local/bin:/opt/webops/uv/bin:/usr/bin:/bin"
@@ -35,7 +36,8 @@ class Environment:
     def make(self, previous):
         """Install; an environment for the very same requirements is copied from the previous build."""
         key = self.key()
-        print(f"Requirements: {os.path.relpath(self.source, self.tree) if self.source else 'none named in the project'}")
+        named = os.path.relpath(self.source, self.tree) if self.source else "none named in the project"
+        print(f"Requirements: {named}")
         if previous and key and _read(os.path.join(previous, "requirements.key")) == key:
             self.copy(os.path.join(previous, "venv"))
             print("They did not change: the environment of the release before is taken over.")
@@ -52,7 +54,8 @@ class Environment:
                                       os.path.relpath(self.source, self.tree))).encode())
         directories = {self.tree, os.path.dirname(self.source or self.tree + "/x")}
         for directory in sorted(directories):
-            for path in sorted(path for form in INPUTS for path in glob.glob(os.path.join(glob.escape(directory), form))):
+            forms = [os.path.join(glob.escape(directory), form) for form in INPUTS]
+            for path in sorted(path for form in forms for path in glob.glob(form)):
                 text = _read(path)
                 if MOVING.search(text):
                     return ""
@@ -134,7 +137,8 @@ class Environment:
                        "Correct the requirements in the repository, then deploy again.")
 
     def count(self):
-        return len(glob.glob(os.path.join(glob.escape(self.directory), "lib", "python3*", "site-packages", "*.dist-info")))
+        form = os.path.join("lib", "python3*", "site-packages", "*.dist-info")
+        return len(glob.glob(os.path.join(glob.escape(self.directory), form)))
 
 
 def find_requirements(tree, named):
@@ -145,7 +149,7 @@ def find_requirements(tree, named):
             raise Stop(f"There is no file '{named}' in the repository.",
                        "Correct 'Requirements file', or leave it empty to have it found.")
         return path
-    for name in ("uv.lock", "requirements.txt", "requirements/production.txt", "requirements/base.txt", "pyproject.toml"):
+    for name in NAMES:
         path = os.path.join(tree, name)
         if os.path.isfile(path) and _speaks(path):
             return path

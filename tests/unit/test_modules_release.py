@@ -88,7 +88,8 @@ def test_other_variables_make_a_release_of_the_same_build(decide, releases):
 
 
 @pytest.mark.parametrize("more", [{"inputs": {"python": "3.12"}}, {"repo": "https://example.org/other.git"},
-                                  {"found": {"commit": "b" * 40, "migrations": ["a/migrations/0001_x.py", "a/migrations/0002_y.py"]}}])
+                                  {"found": {"commit": "b" * 40, "migrations": [
+                                      "a/migrations/0001_x.py", "a/migrations/0002_y.py"]}}])
 def test_another_commit_or_input_is_built_anew(decide, releases, more):
     go_live(releases, decide()["release"])
     wanted = decide(**more)
@@ -138,8 +139,8 @@ def test_the_one_before_the_live_one_is_kept_even_if_only_one_is_wanted(releases
 
 
 def test_the_end_of_a_task_is_read_between_its_marks(module):
-    lines = ["webops-begin old", "webops-end old 0", "webops-begin new", "hello", 'webops-result {"a": 1}', "webops-timeout 5",
-             "webops-end new -15", "webops-begin later"]
+    lines = ["webops-begin old", "webops-end old 0", "webops-begin new", "hello", 'webops-result {"a": 1}',
+             "webops-timeout 5", "webops-end new -15", "webops-begin later"]
     ended = module("webops_unit").Ended(lines, "new")
     assert (ended.code, ended.lines, ended.result, ended.timeout) == (-15, ["hello"], {"a": 1}, True)
     assert module("webops_unit").Ended(lines[:4], "new").code is None
@@ -180,7 +181,8 @@ class Answering:
 def probe(module, releases, monkeypatch, tmp_path):
     slot = module("webops_slot")
     monkeypatch.setattr(slot, "SOCKETS", str(tmp_path))
-    monkeypatch.setattr(slot, "show", lambda *_names: {"ActiveState": "active", "SubState": "running", "NRestarts": "0"})
+    running = {"ActiveState": "active", "SubState": "running", "NRestarts": "0"}
+    monkeypatch.setattr(slot, "show", lambda *_names: running)
     monkeypatch.setattr(slot, "journal", lambda *_names: ["Traceback (most recent call last):", '  File "x"',
                                                           "ValueError: no luck"])
     wish = {"host": "shop.example.org", "path": "/healthz", "status": [200], "timeout": 1, "tries": 2}
@@ -195,7 +197,8 @@ def test_a_probe_asks_as_nginx_would(probe):
 
 
 @pytest.mark.parametrize(("answers", "words"), [
-    (["500 Internal Server Error"] * 2, "https://shop.example.org/healthz gave 500 Internal Server Error. ValueError: no luck"),
+    (["500 Internal Server Error"] * 2,
+     "https://shop.example.org/healthz gave 500 Internal Server Error. ValueError: no luck"),
     ([None, None], "no answer within 1 seconds"),
 ])
 def test_a_sick_release_is_refused_with_address_answer_and_cause(probe, answers, words):
@@ -209,7 +212,8 @@ def test_a_sick_release_is_refused_with_address_answer_and_cause(probe, answers,
 
 def test_a_process_that_ended_is_noticed_before_the_tries_are_used_up(probe, monkeypatch):
     ask, _path, slot = probe
-    monkeypatch.setattr(slot, "show", lambda *_names: {"ActiveState": "activating", "SubState": "auto-restart", "NRestarts": "0"})
+    ended = {"ActiveState": "activating", "SubState": "auto-restart", "NRestarts": "0"}
+    monkeypatch.setattr(slot, "show", lambda *_names: ended)
     began = time.monotonic()
     with pytest.raises(slot.Refused, match="does not start: ValueError: no luck"):
         ask.wait()
@@ -219,7 +223,8 @@ def test_a_process_that_ended_is_noticed_before_the_tries_are_used_up(probe, mon
 def test_gunicorns_own_words_are_not_the_cause(probe, monkeypatch):
     ask, _path, slot = probe
     monkeypatch.setattr(slot, "journal", lambda *_names: [
-        '  File "wsgi.py"', "ModuleNotFoundError: No module named 'x'", "  raise HaltServer", "gunicorn.errors.HaltServer: <…>"])
+        '  File "wsgi.py"', "ModuleNotFoundError: No module named 'x'",
+        "  raise HaltServer", "gunicorn.errors.HaltServer: <…>"])
     assert ask._last_words() == "ModuleNotFoundError: No module named 'x'"
 
 
@@ -229,11 +234,13 @@ def launch(tmp_path, wanted, *options):
     description = tmp_path / "job.json"
     description.write_text(json.dumps({"cwd": str(tmp_path), "id": "x", **wanted}))
     program = Path(__file__).parents[2] / "roles" / "django_app" / "files" / "launch"
-    return subprocess.run([sys.executable, "-IS", str(program), *options, str(description)], capture_output=True, text=True,
-                          check=False, timeout=20)
+    argv = [sys.executable, "-IS", str(program), *options, str(description)]
+    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=20)
 
 
-@pytest.mark.parametrize("value", ["a\nLD_PRELOAD=/tmp/e.so", '"', "'", "\\", "$HOME", "`id`", "%h", "#x", " x ", "é 🌊", "\r\n"])
+@pytest.mark.parametrize("value", [
+    "a\nLD_PRELOAD=/tmp/e.so", '"', "'", "\\", "$HOME", "`id`", "%h", "#x", " x ", "é 🌊", "\r\n",
+])
 def test_the_launcher_hands_values_over_as_they_are(tmp_path, value):
     (tmp_path / "env.json").write_text(json.dumps({"VALUE": value, "OVER": "1"}))
     (tmp_path / "bindings.json").write_text(json.dumps({"OVER": "2"}))

@@ -20,8 +20,8 @@ DOMAIN = "guestbook.example.org"
 # What stays after `remove`: uploaded files, the app's home, the database, and the Unix user who owns them.
 DATA = re.compile(r"\+ file /srv/webops/guestbook(/shared(/(media|data))?)? |\+ (user|group) wo-guestbook |"
                   r"\+ (database|role) guestbook_db|[+-] group webops-apps |[+-] file /etc/g?(passwd|group|shadow) ")
-HOSTILE = ["{{ lookup('pipe','touch /tmp/CANARY') }}", "$(touch /tmp/CANARY)", "a\nLD_PRELOAD=/tmp/e.so", "'\"\\ `id` %h #",
-           "; }", "é 🌊 "]
+HOSTILE = ["{{ lookup('pipe','touch /tmp/CANARY') }}", "$(touch /tmp/CANARY)", "a\nLD_PRELOAD=/tmp/e.so",
+           "'\"\\ `id` %h #", "; }", "é 🌊 "]
 
 
 class App:
@@ -114,7 +114,8 @@ def test_no_request_is_lost_by_what_is_done_every_day(app: App) -> None:
         app.succeed("restart")
         greeting = [{"name": "GREETING", "value": "hello"}]
         environment = app.succeed("deploy", django_app_environment=greeting)
-        assert environment.changed == ["Hold the variables of the release ready", "Fetch the code", "Let traffic go to the new release"]
+        assert environment.changed == ["Hold the variables of the release ready", "Fetch the code",
+                                       "Let traffic go to the new release"]
         app.values["django_app_environment"] = greeting
         assert app.succeed("deploy").changed == []
     assert load.failed == {}, load.answers
@@ -127,7 +128,8 @@ def test_no_request_is_lost_by_what_is_done_every_day(app: App) -> None:
      "/healthz gave 500", "RuntimeError: sick"),
     ("requirements.txt", "django==", "no-such-package-here==1\ndjango==", "requirements could not be installed",
      "no-such-package-here"),
-    ("guestbook/settings.py", "DEBUG = ", "os.environ['MISSING']\nDEBUG = ", "could not be loaded", "KeyError: 'MISSING'"),
+    ("guestbook/settings.py", "DEBUG = ", "os.environ['MISSING']\nDEBUG = ", "could not be loaded",
+     "KeyError: 'MISSING'"),
 ])
 def test_the_old_release_serves_on_when_a_new_one_fails(app: App, file: str, old: str, new: str, cause: str,
                                                         error: str) -> None:
@@ -147,7 +149,8 @@ def test_the_old_release_serves_on_when_a_new_one_fails(app: App, file: str, old
 
 
 def test_a_failed_migration_says_where_the_database_stands(app: App) -> None:
-    migration = ("from django.db import migrations\n\n\ndef fail(apps, schema):\n    raise ValueError('cannot go on')\n\n\n"
+    migration = ("from django.db import migrations\n\n\ndef fail(apps, schema):\n"
+                 "    raise ValueError('cannot go on')\n\n\n"
                  "class Migration(migrations.Migration):\n    dependencies = [('book', '{after}')]\n"
                  "    operations = [migrations.RunPython({what})]\n")
     app.repository.commit("Two migrations", {
@@ -189,8 +192,8 @@ def test_hostile_values_arrive_as_they_are(app: App) -> None:
     variables = [{"name": f"V{place}", "value": value} for place, value in enumerate(HOSTILE)]
     app.succeed("deploy", django_app_environment=variables,
                 django_app_secrets=[{"name": "TOKEN", "value": "s3cret-{{ 7*7 }}"}])
-    seen = app.python("import os, json; print(json.dumps([os.environ[f'V{n}'] for n in range(%d)] + [os.environ['TOKEN']]))"
-                      % len(HOSTILE))
+    names = [f"V{place}" for place in range(len(HOSTILE))] + ["TOKEN"]
+    seen = app.python(f"import os, json; print(json.dumps([os.environ[name] for name in {names}]))")
     assert json.loads(seen.splitlines()[-1]) == [*HOSTILE, "s3cret-{{ 7*7 }}"]
     assert app.ready.run("sh", "-c", "ls /tmp/CANARY 2>/dev/null; cat /proc/*/environ 2>/dev/null | tr '\\0' '\\n' | "
                          "grep -x LD_PRELOAD=.*", check=False) == ""

@@ -22,8 +22,9 @@ def repository(ready: Ready, tmp_path_factory: pytest.TempPathFactory) -> Reposi
 
 
 def values(repository: Repository, **more: Any) -> dict[str, Any]:
-    return {"static_site_repo": repository.address, "static_site_domain": DOMAIN, "static_site_certificate": "self_signed",
-            "static_site_command": ["python3", "build.py"], "static_site_directory": "public", **more}
+    return {"static_site_repo": repository.address, "static_site_domain": DOMAIN,
+            "static_site_certificate": "self_signed", "static_site_command": ["python3", "build.py"],
+            "static_site_directory": "public", **more}
 
 
 def deploy(ready: Ready, repository: Repository, **more: Any) -> Played:
