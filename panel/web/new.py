@@ -9,7 +9,7 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response
 
-from panel.catalog import Kind, Problem, Refused, catalog
+from panel.catalog import Kind, Problem, Refused, catalog, clean, formats
 from panel.runs import resources as wishes
 from panel.runs.errors import RunsError
 from panel.store.models import Mode, Resource, Run
@@ -42,7 +42,10 @@ def _form(kind: Kind, entered: fields.Entered, *, resource: Resource | None = No
         servers=queries.servers(database()), beside={one.parameter: one.message for one in problems})
 
 
-def _ask(kind: Kind, name: str, server: str, given: dict[str, Any]) -> Response:
+def _ask(kind: Kind, name: str, server: str, given: dict[str, Any], kept: fields.Kept) -> Response:
+    """Refused, RunsError: nothing was stored."""
+    if problems := _all_problems(kind, name, server, given, kept):
+        raise Refused(problems)
     mode = Mode.CHECK if request.form.get("mode") == "check" else Mode.APPLY
     run = wishes.ask(database(), kind=kind.name, name=name, server=server, given=given,
                      actor=current_actor().name, door="browser", mode=mode)
@@ -57,6 +60,20 @@ def _beside(kind: Kind, wrong: RunsError | Refused) -> tuple[list[Problem], str]
     if place == "domain" and kind.main.parameter("domain") is None:
         place = None
     return ([Problem(place, wrong.code, wrong.message)], "") if place else ([], wrong.message)
+
+
+def _all_problems(kind: Kind, name: str, server: str, given: dict[str, Any], kept: fields.Kept) -> list[Problem]:
+    """What is wrong with a form, all at once: a person should not have to send it again for each."""
+    found = []
+    if wrong := formats.problem("name", name):
+        found.append(Problem("name", wrong.code, wrong.message))
+    if not server:
+        found.append(Problem("server", "required", "Choose a server."))
+    try:
+        clean(kind, "main", given, known_secrets=kept)
+    except Refused as refused:
+        found += refused.problems
+    return found
 
 
 def _from_run(kind: Kind) -> Run | None:
@@ -83,7 +100,7 @@ def create(kind_name: str) -> Response | str | tuple[str, int]:
     if "rows" in form:
         return _form(kind, fields.with_rows_changed(entered, form["rows"]), name=name, server=server)
     try:
-        return _ask(kind, name, server, fields.given(kind.main, entered))
+        return _ask(kind, name, server, fields.given(kind.main, entered), {})
     except (RunsError, Refused) as wrong:
         problems, trouble = _beside(kind, wrong)
         return _form(kind, entered, name=name, server=server, problems=problems, trouble=trouble), 422
@@ -109,7 +126,7 @@ def change(name: str) -> Response | str | tuple[str, int]:
     if "rows" in form:
         return _form(kind, fields.with_rows_changed(entered, form["rows"]), resource=resource, name=name, server=server)
     try:
-        return _ask(kind, name, server, fields.given(kind.main, entered))
+        return _ask(kind, name, server, fields.given(kind.main, entered), secret_names(resource))
     except (RunsError, Refused) as wrong:
         problems, trouble = _beside(kind, wrong)
         return _form(kind, entered, resource=resource, name=name, server=server, problems=problems,

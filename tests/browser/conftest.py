@@ -169,7 +169,7 @@ def box() -> Iterator[Box]:
             for domain in domains.values():
                 made.point(domain, server)
             made.add_hosts(server, {domain: server.address for domain in domains.values()})
-            yield Box(server.address, 22, "root", server.key, _fingerprints(server.known_hosts, server.address), repos,
+            yield Box(server.address, 22, "root", server.ssh_key, _fingerprints(server.known_hosts, server.address), repos,
                       domains, acme.directory, demo_world._BUNDLE, acme.root, network.ensure(made.place).subnet)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

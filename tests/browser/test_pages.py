@@ -43,7 +43,8 @@ CONTRAST = """() => {
     const ground = behind(node), text = over(rgba(style.color), ground);
     const [a, b] = [light(text), light(ground)].sort((x, y) => y - x), ratio = (a + 0.05) / (b + 0.05);
     const size = parseFloat(style.fontSize), large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
-    if (ratio < (large ? 3 : 4.5)) found.push(`${ratio.toFixed(2)} ${node.className || node.tagName}: ${said.slice(0, 40)}`);
+    const what = `${ratio.toFixed(2)} ${node.className || node.tagName}: ${said.slice(0, 40)}`;
+    if (ratio < (large ? 3 : 4.5)) found.push(what);
   }
   return [...new Set(found)];
 }"""
