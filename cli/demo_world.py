@@ -17,7 +17,7 @@ from typing import Any
 
 from cli.exits import Exit, Stop
 from panel.settings import ROOT
-from sandbox import Place, Sandbox, Server, find_place, host, network
+from sandbox import Place, Sandbox, Server, debian, find_place, host, network
 from sandbox import server as servers
 
 NAME = "web1"
@@ -92,20 +92,11 @@ def why_not() -> str | None:
 
 
 def install_packages(say: Callable[[str], None]) -> None:
-    """The Debian packages that are missing, named before they are installed. Stop: that failed."""
-    lacking = {need.package: need.reason for need in host.missing()}
-    if not lacking:
+    """The Debian packages that are missing, named before they are installed. SandboxError: that failed."""
+    if not host.missing():
         say("Everything that is needed is installed")
         return
-    say("Installing Debian packages:")
-    for package, reason in lacking.items():
-        say(f"  {package} {reason}")
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    install = ["apt-get", "install", "-q", "-y", "--no-install-recommends", *lacking]
-    for argv in (["apt-get", "update", "-q"], install):
-        done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise Stop(f"`{' '.join(argv)}` failed.", Exit.FAILED, next_step=done.stderr.strip()[-800:])
+    debian.install(host.requirements())
     if why := host.why_not():
         raise Stop(why, Exit.FAILED)
 
