@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sandbox.roles.conftest import Ready
+from tests.sandbox.roles.conftest import Ready, once
 from tests.sandbox.roles.cycle import cycle
 
 pytestmark = pytest.mark.sandbox
@@ -97,6 +97,7 @@ def test_an_application_gets_what_it_needs_to_know(ready: Ready) -> None:
 
 
 def test_what_nginx_refuses_replaces_nothing(ready: Ready) -> None:
+    once(ready)
     values = {"nginx_vhost_domain": "a.example.org", "nginx_vhost_roots": ["/usr/share/doc/nginx"]}
     assert ready.play("nginx_vhost", "first", values).code == 0
     file = "/etc/nginx/sites-enabled/wo-first.conf"
@@ -118,8 +119,7 @@ def test_what_nginx_refuses_replaces_nothing(ready: Ready) -> None:
 
 
 def test_bad_values_are_refused_in_words(ready: Ready) -> None:
-    if ready.server.release != "bookworm":
-        pytest.skip("said alike on every release")
+    once(ready)
     good = {"nginx_vhost_domain": "a.example.org", "nginx_vhost_roots": ["/srv"]}
     breakout = "a.com; } server { listen 81; location / { alias /etc/; } server_name x"
     for other, words in (({"domain": breakout}, "Write one full domain"),

@@ -9,7 +9,7 @@ import pytest
 
 from sandbox.snapshot import difference
 from sandbox.suite import Sandbox
-from tests.sandbox.roles.conftest import Ready, key_pair
+from tests.sandbox.roles.conftest import Ready, key_pair, once
 from tests.sandbox.roles.play import Login
 
 pytestmark = pytest.mark.sandbox
@@ -85,6 +85,7 @@ def test_it_runs_what_it_promises(ready: Ready) -> None:
 
 
 def test_what_somebody_else_made_is_left_alone(ready: Ready) -> None:
+    once(ready)
     ready.run("useradd", "--system", "--comment", "somebody", "webops-elsewhere")
     before = ready.snapshot()
     ready.run("sed", "-i", "s/webops deploy/somebody else/", "/etc/passwd")
@@ -95,6 +96,7 @@ def test_what_somebody_else_made_is_left_alone(ready: Ready) -> None:
 
 
 def test_keys_are_given_and_taken(ready: Ready) -> None:
+    once(ready)
     own = ready.key.with_suffix(".pub").read_text().strip()
     for bad in ("ssh-ed25519 AAAA\ncommand", "{{ lookup('pipe','touch /tmp/CANARY') }}", "-oProxyCommand=x"):
         refused = ready.play("server", "web", {"server_public_keys": [bad]})
