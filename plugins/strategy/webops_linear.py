@@ -37,9 +37,10 @@ def fast():
 
 
 def prepare_multiplexer():
-    """Three habits of Mitogen's multiplexer that cost the most; each is left as it is where Mitogen has changed."""
+    """Habits of Mitogen's multiplexer that cost time; they are left as they are where Mitogen has changed."""
     try:
         from ansible_mitogen import affinity, module_finder, process
+        from ansible_mitogen.transport_config import PlayContextSpec
 
         # All runs of a machine would share its first processor; the kernel spreads them better.
         affinity.policy = affinity.Policy()
@@ -47,6 +48,8 @@ def prepare_multiplexer():
         walk = module_finder.walk_imports
         module_finder.compile = remembered(compile)
         module_finder.walk_imports = remembered(lambda code, prefix=None: list(walk(code, prefix)))
+        # A run has one connection, and none outlives it: what ssh would keep open for others is not opened.
+        arguments = PlayContextSpec.ssh_args
         set_up = process.MuxProcess._setup_services
     except (ImportError, AttributeError) as error:
         display.vvv(f"webops_linear: this Mitogen is left as it is ({error})")
@@ -57,6 +60,7 @@ def prepare_multiplexer():
         threading.Thread(target=warm, args=(mux.router.responder,), daemon=True).start()
 
     process.MuxProcess._setup_services = set_up_and_warm
+    PlayContextSpec.ssh_args = lambda spec: ["-o", "ControlMaster=no", "-o", "ControlPath=none", *arguments(spec)]
 
 
 def remembered(function):

@@ -56,6 +56,7 @@ class WebOps(Way):
 
     name: str = "WebOps"
     playbook: str = "playbooks/django_app.yml"
+    extra: tuple[str, ...] = ()
 
     def first(self) -> float:
         return self.play("main", "webops-admin")
@@ -69,7 +70,7 @@ class WebOps(Way):
         shutil.rmtree(controls, ignore_errors=True)
         controls.mkdir()
         argv = [str(TOOLS / "ansible-playbook"), "-i", str(self.inventory(user)), self.playbook,
-                "-e", json.dumps({"webops_action": action})]
+                "-e", json.dumps({"webops_action": action}), *self.extra]
         took = timed(argv, self.log(), env={**self.environment(), "ANSIBLE_SSH_CONTROL_PATH_DIR": str(controls),
                                             "PATH": f"{TOOLS}:{os.environ['PATH']}"})
         for control in controls.iterdir():

@@ -75,6 +75,7 @@ def test_the_fast_way_is_taken_with_one_login(plays: Plays) -> None:
     assert "ESTABLISH SSH CONNECTION" not in said, "Ansible's own connection was used"
     assert "webops_linear:" not in said, "the strategy could not prepare what it wanted to"
     assert logins(plays) == before + 1
+    assert not list((plays.place / "control").iterdir()), "a connection outlives the play"
 
 
 def test_without_mitogen_the_same_is_done(plays: Plays) -> None:
