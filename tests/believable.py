@@ -239,13 +239,8 @@ def _servers(session: Session) -> tuple[Server, Server, Server]:
         session,
         "web1",
         "10.77.0.11",
-        facts={
-            "system": "Debian 12 (bookworm)",
-            "architecture": "x86_64",
-            "cpus": 2,
-            "memory_mb": 3920,
-            "python": "3.11.2",
-        },
+        facts={"distribution_name": "Debian GNU/Linux 12 (bookworm)", "architecture": "x86_64", "processors": 2,
+               "memory_mb": 3920, "disk_mb": 40960, "disk_free_mb": 25600, "python_version": "3.11.2"},
         **ready,
     )
     web2 = _server(
@@ -253,13 +248,8 @@ def _servers(session: Session) -> tuple[Server, Server, Server]:
         "web2",
         "web2.example.org",
         port=2222,
-        facts={
-            "system": "Debian 13 (trixie)",
-            "architecture": "x86_64",
-            "cpus": 4,
-            "memory_mb": 7961,
-            "python": "3.13.5",
-        },
+        facts={"distribution_name": "Debian GNU/Linux 13 (trixie)", "architecture": "x86_64", "processors": 4,
+               "memory_mb": 7961, "disk_mb": 81920, "disk_free_mb": 61440, "python_version": "3.13.5"},
         **ready,
     )
     db1 = _server(session, "db1", "10.77.0.21", offered_host_key=KEY)

@@ -12,7 +12,7 @@ from panel.link import client
 from panel.runs import servers as machines
 from panel.runs.errors import RunsError
 from panel.store.models import Server
-from panel.web import queries, ssh_keys
+from panel.web import machine, queries, ssh_keys
 from panel.web.auth import current_actor, signed_in
 from panel.web.database import database
 from panel.web.errors import trouble
@@ -63,7 +63,7 @@ def show(name: str) -> str:
     server = queries.server(session, name)
     resources = queries.resources(session, server=server.name)
     return render_template(
-        "server.html", here="servers", server=server, resources=resources,
+        "server.html", here="servers", server=server, resources=resources, facts=machine.facts(server),
         fingerprints=ssh_keys.fingerprints(server.host_key),
         last=queries.last_runs(session, (one.id for one in resources)),
         last_run=queries.last_server_runs(session).get(server.id), runs=queries.runs(session, server=server, limit=8))

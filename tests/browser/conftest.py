@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
 from panel.settings import ROOT
 from tests.believable import PASSWORD
@@ -54,15 +54,31 @@ class Box:
     subnet: str = ""
 
 
+class Chromium:
+    """Starts browsers; each `launch` is a process of its own."""
+
+    def __init__(self, playwright: Playwright) -> None:
+        self._playwright = playwright
+
+    def launch(self, *more: str, home: Path | None = None) -> Browser:
+        path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+        if path is None:
+            pytest.fail("Chromium is missing. Install it: python -m tests.needs")
+        environment: dict[str, str | float | bool] = {**os.environ, **({"HOME": str(home)} if home else {})}
+        return self._playwright.chromium.launch(executable_path=path, args=[*_LAUNCH, *more], env=environment)
+
+
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        pytest.fail("Chromium is missing. Install it: python -m tests.needs")
+def starter() -> Iterator[Chromium]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=_LAUNCH)
-        yield browser
-        browser.close()
+        yield Chromium(playwright)
+
+
+@pytest.fixture(scope="session")
+def chromium(starter: Chromium) -> Iterator[Browser]:
+    browser = starter.launch()
+    yield browser
+    browser.close()
 
 
 @pytest.fixture
@@ -169,7 +185,8 @@ def box() -> Iterator[Box]:
             for domain in domains.values():
                 made.point(domain, server)
             made.add_hosts(server, {domain: server.address for domain in domains.values()})
-            yield Box(server.address, 22, "root", server.ssh_key, _fingerprints(server.known_hosts, server.address), repos,
+            keys = _fingerprints(server.known_hosts, server.address)
+            yield Box(server.address, 22, "root", server.ssh_key, keys, repos,
                       domains, acme.directory, demo_world._BUNDLE, acme.root, network.ensure(made.place).subnet)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

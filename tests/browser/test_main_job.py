@@ -9,9 +9,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Box, Panel, sign_in
+from tests.browser.conftest import Box, Chromium, Panel, sign_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.sandbox]
 
@@ -40,7 +40,7 @@ def test_add_the_server(page: Page, panel: Panel, box: Box) -> None:
     assert page.locator(".fingerprint").first.inner_text() in box.fingerprints, "the key is the server's own"
     page.get_by_role("button", name="Yes, accept this key").click()
     page.get_by_label("User").fill(box.user)
-    page.get_by_text("A private key").click()
+    page.get_by_label("A private key").check()
     page.get_by_label("Private key", exact=True).fill(box.private_key.read_text())
     page.get_by_role("button", name="Make it ready").click()
     _watch(page, "Made web1 ready")
@@ -50,14 +50,14 @@ def _fill(page: Page, panel: Panel, kind: str, box: Box, name: str) -> None:
     page.goto(f"{panel.url}/new")
     page.get_by_role("link", name=kind, exact=True).click()
     page.get_by_label("Name needed").fill(name)
-    page.get_by_label("Repository").fill(box.repos[name])
-    page.get_by_label("Domain", exact=True).fill(box.domains[name])
+    page.get_by_role("textbox", name="Repository").fill(box.repos[name])
+    page.get_by_role("textbox", name="Domain", exact=True).fill(box.domains[name])
     for details in page.locator("details.group:not([open]) > summary").all():
         details.click()
-    page.get_by_label("ACME directory").fill(box.acme_directory)
+    page.get_by_role("textbox", name="ACME directory").fill(box.acme_directory)
     page.locator('[name$="_acme_ca_bundle"]').fill(box.acme_bundle)
     terms = page.get_by_role("group", name="Terms accepted")
-    terms.get_by_text("Yes").click()
+    terms.get_by_label("Yes").check()
 
 
 @pytest.mark.parametrize(("kind", "name"), [("Django app", "guestbook"), ("Static site", "site")])
@@ -84,19 +84,16 @@ def _trusting(ca: Path, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["guestbook", "site"])
-def test_open_the_site(box: Box, panel: Panel, tmp_path: Path, name: str) -> None:
+def test_open_the_site(starter: Chromium, box: Box, panel: Panel, tmp_path: Path, name: str) -> None:
     with socket.create_connection((box.address, 443), timeout=10):
         pass
     if shutil.which("certutil") is None:
         pytest.fail("certutil is missing (package libnss3-tools): Chromium learns of the sandbox's authority with it.")
     _trusting(box.ca, tmp_path)
     rule = ", ".join(f"MAP {domain} {box.address}" for domain in box.domains.values())
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), env={"HOME": str(tmp_path)},
-            args=["--no-sandbox", f"--host-resolver-rules={rule}"])
-        window = browser.new_page()
-        answer = window.goto(f"https://{box.domains[name]}/")
-        assert answer and answer.status == 200
-        expect(window.get_by_role("heading", level=1)).to_be_visible()
-        browser.close()
+    browser = starter.launch(f"--host-resolver-rules={rule}", home=tmp_path)
+    window = browser.new_page()
+    answer = window.goto(f"https://{box.domains[name]}/")
+    assert answer and answer.status == 200
+    expect(window.get_by_role("heading", level=1)).to_be_visible()
+    browser.close()

@@ -115,12 +115,13 @@ def _check_text(ada: FlaskClient, text: str) -> None:
         guestbook.observed_text = text
         guestbook.observed_data = {"url": text, "release": text, "probes": [{"type": text, "text": text}]}
         web1 = session.scalars(select(Server).where(Server.name == "web1")).one()
-        web1.facts, web1.observed_text = {"system": text, "kernel": [text]}, text
+        web1.facts = {"distribution_name": text, "kernel": text, "processors": text, "memory_mb": text}
+        web1.observed_text = text
         said = {key: text for key in ("msg", "next", "stdout", "stderr", "summary", "exception")}
         said |= {"journal": [text], "diff": [{"before": "a\n", "after": text, "after_header": text}]}
         run = add_run(session, resource=guestbook, server=web1, action="deploy", state=State.FAILED, actor=text,
-                      door=text, started=clock.now(), steps=[(text, text, "failed", 1.0, said)], error=text, next_step=text,
-                      journal=[text])
+                      door=text, started=clock.now(), steps=[(text, text, "failed", 1.0, said)], error=text,
+                      next_step=text, journal=[text])
     for path in ("/", "/resources", "/resources/guestbook", "/resources/guestbook/edit", "/servers/web1", "/runs",
                  f"/runs/{run.id}", "/find?text=guest", f"/find?text={text}"):
         answer = ada.get(path)

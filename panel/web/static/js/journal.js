@@ -48,9 +48,10 @@ export function watchJournal() {
     box.scrollTop = box.scrollHeight;
     follow(box, document.querySelector("[data-journal-state]"));
   }
-  document.querySelector("[data-open-journal]")?.addEventListener("click", (event) => {
-    if (event.ctrlKey || event.metaKey || document.querySelector("pre.journal")) return;
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.("[data-open-journal]");
+    if (!link || event.ctrlKey || event.metaKey || document.querySelector("pre.journal")) return;
     event.preventDefault();
-    openInPlace(event.currentTarget);
+    openInPlace(link);
   });
 }
