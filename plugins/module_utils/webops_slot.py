@@ -126,6 +126,7 @@ class Probe:
         self.timeout = wish["timeout"]
         self.tries = wish["tries"]
         self.since = since
+        self.left = "The release before goes on serving." if slots.serving() else "Nothing serves yet."
         self.answer = "no answer"
 
     def url(self):
@@ -177,7 +178,7 @@ class Probe:
     def refusal(self, sentence):
         return Refused(
             sentence,
-            "The release before goes on serving. Correct what the lines below name, then deploy again.",
+            self.left + " Correct what the lines below name, then deploy again.",
             journal(self.unit, self.since),
             probe={"url": self.url(), "answer": self.answer},
         )

@@ -94,8 +94,11 @@ def look(releases, params):
         return {"changed": True, "release": None, "build_needed": True, "migrations": [],
                 "msg": "follows: the app's own user fetches the code, and is still to come"}
     argv = ["sudo", "-n", "-u", user, *PYTHON, json.dumps({**asked(params), "look": True})]
-    ended = subprocess.run(argv, input=params["source"], capture_output=True, text=True, check=False, cwd="/",
-                           timeout=params["timeout"])
+    try:
+        ended = subprocess.run(argv, input=params["source"], capture_output=True, text=True, check=False, cwd="/",
+                               timeout=params["timeout"])
+    except subprocess.TimeoutExpired:
+        return understood({}, [], params["timeout"])
     lines = (ended.stdout + ended.stderr).splitlines()
     report = next((line for line in lines if line.startswith("webops-result ")), None)
     found = understood(json.loads(report.split(" ", 1)[1]) if report else {}, lines, False)
