@@ -56,20 +56,19 @@ def _load(run: Run) -> None:
 
 
 def _play(run: Run, watch: Watch, recorder: Recorder, directory: Path) -> Verdict:
-    try:
-        made = spec.build(run, directory)
-    except (SecretContextError, NoSuchKind) as wrong:
-        return Verdict(State.FAILED, str(wrong), "Nothing was changed.")
-    recorder.mask(Redactor(made.secrets))
-    play = Play(made, recorder.add)
-    watch.on_stop = play.stop
-    _stop_on_sigterm(watch)
-    threading.Thread(target=_remember_version, args=(run.id,), daemon=True).start()
-    try:
-        end = play.run()
-    except Exception:  # the run must end with words, whatever it was
-        log.exception("Run %s: its play broke.", run.id)
-        end = End(None, "WebOps itself failed here; its log says more.")
+    with Play(spec.environment(directory)) as play:
+        watch.call_on_stop(play.stop)
+        _stop_on_sigterm(watch)
+        threading.Thread(target=_remember_version, args=(run.id,), daemon=True).start()
+        try:
+            made = spec.build(run, directory)
+            recorder.mask(Redactor(made.secrets))
+            end = play.run(made.told, recorder.add)
+        except (SecretContextError, NoSuchKind) as wrong:
+            return Verdict(State.FAILED, str(wrong), "Nothing was changed.")
+        except Exception:  # the run must end with words, whatever it was
+            log.exception("Run %s: its play broke.", run.id)
+            end = End(None, "WebOps itself failed here; its log says more.")
     return _judge(run, watch, recorder, end, directory)
 
 

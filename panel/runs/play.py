@@ -9,10 +9,9 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Any
 
 from panel.runs import tree
-from panel.runs.spec import Spec
 from panel.runs.translate import Row
 from panel.settings import ROOT
 
@@ -30,58 +29,59 @@ class End:
 
 
 class Play:
-    """One play. `run` returns when it is over; `stop` may be called from another thread at any time."""
+    """One play, as a context: its child starts at once and waits to be told, and is gone at the end.
 
-    def __init__(self, spec: Spec, add: Callable[[Row], None]) -> None:
-        self._spec, self._add = spec, add
-        self._child: subprocess.Popen[bytes] | None = None
-        self._stopped = threading.Event()
-        self._stderr = b""
+    `run` returns when the play is over; `stop` may be called from another thread at any time.
+    """
 
-    def run(self) -> End:
+    def __init__(self, environment: dict[str, str]) -> None:
         tree.adopt_orphans()
-        child = self._child = subprocess.Popen(
+        self._stderr = b""
+        # Started before anything else is made ready, so that it has imported what it needs by then.
+        self._child = subprocess.Popen(
             [sys.executable, "-m", "panel.runs.runner"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, env=self._spec.environment, cwd=ROOT, start_new_session=True)
+            stderr=subprocess.PIPE, env=environment, cwd=ROOT, start_new_session=True)
+
+    def __enter__(self) -> Play:
+        return self
+
+    def __exit__(self, *_wrong: object) -> None:
+        tree.end(tree.descendants, grace=0.5)
+
+    def run(self, told: dict[str, Any], add: Callable[[Row], None]) -> End:
+        child = self._child
         assert child.stdin and child.stdout and child.stderr
         listener = threading.Thread(target=self._listen, args=(child.stderr,), daemon=True)
         listener.start()
-        try:
-            if self._stopped.is_set():
-                child.terminate()
-            with contextlib.suppress(BrokenPipeError):
-                child.stdin.write(json.dumps(self._spec.told).encode())
-                child.stdin.close()
-            code = self._read(child.stdout)
-            child.wait()
-        finally:
-            tree.end(tree.descendants, grace=0.5)
+        with contextlib.suppress(BrokenPipeError):
+            child.stdin.write(json.dumps(told).encode())
+            child.stdin.close()
+        code = self._read(child.stdout, add)
+        child.wait()
         listener.join(1)
         return End(code, self._stderr.decode(errors="replace"))
 
     def stop(self) -> None:
         """End the play now: the child ends its tree; if it cannot, we do."""
-        self._stopped.set()
-        child = self._child
-        if child is not None:
-            with contextlib.suppress(ProcessLookupError):
-                child.terminate()
-            threading.Thread(target=self._insist, args=(child,), daemon=True).start()
+        with contextlib.suppress(ProcessLookupError):
+            self._child.terminate()
+        threading.Thread(target=self._insist, daemon=True).start()
 
-    def _insist(self, child: subprocess.Popen[bytes]) -> None:
+    def _insist(self) -> None:
         try:
-            child.wait(_GRACE)
+            self._child.wait(_GRACE)
         except subprocess.TimeoutExpired:
             tree.end(tree.descendants, grace=0)
 
-    def _read(self, lines: IO[bytes]) -> int | None:
+    @staticmethod
+    def _read(lines: IO[bytes], add: Callable[[Row], None]) -> int | None:
         code = None
         for line in lines:
             row = json.loads(line)
             if "end" in row:
                 code = row["end"]["code"]
             else:
-                self._add(row)
+                add(row)
         return code
 
     def _listen(self, stderr: IO[bytes]) -> None:

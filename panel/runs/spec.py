@@ -27,7 +27,6 @@ class Spec:
     """`told` goes to the child's stdin as JSON; `secrets` are the texts that must not be stored or shown."""
 
     told: dict[str, Any]
-    environment: dict[str, str]
     secrets: list[str]
 
 
@@ -48,7 +47,7 @@ def build(run: Run, directory: Path) -> Spec:
         "inventory": {"all": {"children": {run.kind: {"hosts": hosts}}}},
         "files": dict(_files(run, login)),
     }
-    return Spec(told, _environment(directory), list(_secret_texts(run, login, secrets)))
+    return Spec(told, list(_secret_texts(run, login, secrets)))
 
 
 def ssh_arguments(directory: Path) -> list[str]:
@@ -118,7 +117,7 @@ def _secret_texts(run: Run, login: dict[str, Any] | None, secrets: dict[str, Any
         yield from (key_of(part.server) for part in run.servers if part.server)
 
 
-def _environment(directory: Path) -> dict[str, str]:
+def environment(directory: Path) -> dict[str, str]:
     """The whole environment of the child: nothing of the worker's own, which knows the keys of the installation.
 
     HOME is the mark by which every process of a run is found again (panel.runs.tree.marked).
@@ -156,6 +155,6 @@ def roles_version() -> str:
 
 def _git(*words: str) -> str:
     # The checkout may belong to another user than the one that the worker runs as.
-    command = ["git", "-c", f"safe.directory={ROOT}", "-C", str(ROOT), *words]
+    command = ["git", "--no-optional-locks", "-c", f"safe.directory={ROOT}", "-C", str(ROOT), *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
     return done.stdout.strip()

@@ -32,11 +32,11 @@ class Stop(enum.StrEnum):
 
 
 class Watch:
-    """A thread beside a run, as a context. `stop` says why the run shall end; `on_stop` is called once then."""
+    """A thread beside a run, as a context. `stop` says why the run shall end."""
 
     def __init__(self, run_id: int, owner: str, timeout: int) -> None:
         self.stop: Stop | None = None
-        self.on_stop: Callable[[], None] = lambda: None
+        self._on_stop: Callable[[], None] = lambda: None
         self._run_id, self._owner = run_id, owner
         # Monotonic: a clock that is set must not end a run, nor keep it.
         self._ends = time.monotonic() + timeout
@@ -59,7 +59,16 @@ class Watch:
             if self.stop is not None:
                 return
             self.stop = why
-        self.on_stop()
+            on_stop = self._on_stop
+        on_stop()
+
+    def call_on_stop(self, what: Callable[[], None]) -> None:
+        """Call this when the run shall end; at once where that is decided already."""
+        with self._lock:
+            self._on_stop = what
+            is_late = self.stop is not None
+        if is_late:
+            what()
 
     def _watch(self) -> None:
         while not self._over.wait(_TICK):

@@ -19,6 +19,7 @@ from redis import Redis
 from rq import Worker
 from rq.serializers import JSONSerializer
 
+from panel.catalog import catalog
 from panel.runs import bell, claim, reaper, scratch, tree
 from panel.runs import job as _preloaded  # imported before the fork, so that a run begins at once
 from panel.settings import settings
@@ -44,7 +45,8 @@ class RunWorker(Worker):  # type: ignore[misc]  # rq comes without types
 def work() -> None:
     """One RQ worker. Ends with its parent, after the run that is going."""
     tree.die_with_parent(int(os.environ["WEBOPS_WORKER_PARENT"]))
-    assert _preloaded
+    # Read before the fork: every run then finds the code, the catalog and the keys in memory.
+    assert _preloaded and catalog()
     redis = Redis.from_url(settings().redis, socket_connect_timeout=5)
     RunWorker([bell.queue(redis)], connection=redis, serializer=JSONSerializer, job_class=bell.SafeJob,
               worker_ttl=60, job_monitoring_interval=10, maintenance_interval=60, log_job_description=False,

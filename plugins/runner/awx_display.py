@@ -18,9 +18,22 @@ DOCUMENTATION = """
 """
 
 import ctypes
+import importlib.util
+import pathlib
 import signal
 
-import ansible_runner.display_callback.callback.awx_display as _original
+
+def _load_original():
+    """ansible-runner's own callback, by its path: importing the package would cost a tenth of a second per run."""
+    package = importlib.util.find_spec("ansible_runner")
+    path = pathlib.Path(package.origin).parent / "display_callback" / "callback" / "awx_display.py"
+    found = importlib.util.spec_from_file_location("ansible_runner_awx_display", path)
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+_original = _load_original()
 
 # kill -9 of the process that runs us must not leave Ansible behind: ask the kernel for a SIGTERM then.
 _PR_SET_PDEATHSIG = 1

@@ -204,4 +204,5 @@ def _cancel(installation: Installation, number: int) -> None:
 
 
 def _commands(installation: Installation, number: int) -> list[str]:
-    return [" ".join(one.cmdline()) for one in installation.horse(number).children(recursive=True)]
+    below = {one.pid for one in installation.horse(number).children(recursive=True)}
+    return [" ".join(one.info["cmdline"] or []) for one in psutil.process_iter(["cmdline"]) if one.pid in below]

@@ -62,9 +62,10 @@ def test_all_of_a_worker_machine_is_killed(installation: Installation):
         process.kill()
     installation.worker.wait()
     assert installation.run(number).state == "running", "nobody is there to say otherwise"
-    began = time.monotonic()
     installation.start_worker()
-    run = installation.ended(number, 30)
+    wait("the new worker", installation.worker_processes)
+    began = time.monotonic()
+    run = installation.ended(number)
     assert run.state == "lost" and time.monotonic() - began < 30
     installation.gone(number)
     assert not _sleeps()
