@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,20 +11,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
-from panel.settings import ROOT
 from tests.believable import PASSWORD
+from tests.processes import Panel, Processes, fingerprints, short_folder
 
 _LAUNCH = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
-
-
-@dataclass(frozen=True)
-class Panel:
-    """A running panel, and how to sign in."""
-
-    url: str
-    admin: str
-    password: str
-    state: Path
 
 
 @dataclass(frozen=True)
@@ -94,68 +76,10 @@ def page(chromium: Browser) -> Iterator[Page]:
     assert not wrong, wrong
 
 
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
-class Processes:
-    """Processes of WebOps in a folder of their own; all of them end with the test."""
-
-    def __init__(self, state: Path, **more: str) -> None:
-        self.state = state
-        port = _free_port()
-        self.url = f"http://127.0.0.1:{port}"
-        self.environment = {**os.environ, "WEBOPS_STATE": str(state), "WEBOPS_BIND": f"127.0.0.1:{port}",
-                            "WEBOPS_BASE_URL": self.url, **more}
-        self._started: list[subprocess.Popen[bytes]] = []
-
-    def start(self, *words: str) -> subprocess.Popen[bytes]:
-        with (self.state / f"{words[0]}.out").open("wb") as log:
-            one = subprocess.Popen([sys.executable, "-m", "cli", *words], cwd=ROOT, env=self.environment, stdout=log,
-                                   stderr=subprocess.STDOUT)
-        self._started.append(one)
-        return one
-
-    def run(self, *words: str) -> str:
-        return subprocess.run([sys.executable, *words], cwd=ROOT, env=self.environment, check=True, text=True,
-                              capture_output=True).stdout
-
-    def answers(self, seconds: float = 60) -> None:
-        limit = time.monotonic() + seconds
-        while time.monotonic() < limit:
-            try:
-                urllib.request.urlopen(f"{self.url}/healthz", timeout=5).read()
-                return
-            except (OSError, urllib.error.URLError):
-                time.sleep(0.1)
-        told = "\n".join(path.read_text()[-2000:] for path in self.state.glob("*.out"))
-        pytest.fail(f"The panel does not answer.\n{told}")
-
-    def stop(self) -> None:
-        for one in reversed(self._started):
-            one.terminate()
-        for one in reversed(self._started):
-            try:
-                one.wait(70)
-            except subprocess.TimeoutExpired:
-                one.kill()
-                one.wait()
-
-
-def _short_folder(name: str) -> Path:
-    """A path that is short enough for the sockets in it."""
-    folder = Path("/tmp") / f"webops-{name}-{os.getpid()}"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o700)
-    return folder
-
-
 @pytest.fixture
 def filled() -> Iterator[Panel]:
     """A panel with believable rows; no worker and no link, so that nothing but the test changes them."""
-    folder = _short_folder("pages")
+    folder = short_folder("pages")
     processes = Processes(folder)
     try:
         processes.run("-m", "tests.believable", str(folder))
@@ -175,7 +99,7 @@ def box() -> Iterator[Box]:
 
     if reason := why_not():
         pytest.skip(reason)
-    folder = _short_folder("repos")
+    folder = short_folder("repos")
     try:
         with sandbox("browser-tests") as made:
             acme = made.acme()
@@ -185,23 +109,17 @@ def box() -> Iterator[Box]:
             for domain in domains.values():
                 made.point(domain, server)
             made.add_hosts(server, {domain: server.address for domain in domains.values()})
-            keys = _fingerprints(server.known_hosts, server.address)
+            keys = fingerprints(server.known_hosts, server.address)
             yield Box(server.address, 22, "root", server.ssh_key, keys, repos,
                       domains, acme.directory, demo_world._BUNDLE, acme.root, network.ensure(made.place).subnet)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _fingerprints(known_hosts: Path, address: str) -> set[str]:
-    keys = [line.split()[2] for line in known_hosts.read_text().splitlines() if address in line.split()[0]]
-    return {"SHA256:" + base64.b64encode(hashlib.sha256(base64.b64decode(key)).digest()).decode().rstrip("=")
-            for key in keys}
-
-
 @pytest.fixture(scope="session")
 def panel(box: Box) -> Iterator[Panel]:
     """All of WebOps, empty, with one administrator."""
-    folder = _short_folder("panel")
+    folder = short_folder("panel")
     processes = Processes(folder, WEBOPS_GIT_NETWORKS=box.subnet)
     try:
         processes.start("up")
