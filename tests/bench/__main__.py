@@ -8,11 +8,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from sandbox.errors import SandboxError
-from tests.bench import report
+from tests.bench import recording, report
 from tests.bench.ground import Ground, ground
 from tests.bench.ways import Failed, PlainAnsible, Pyinfra, Script, Way, WebOps
 
 FIRST, NOTHING, CODE = "first deploy", "redeploy, nothing new", "redeploy, new code"
+RECORDING = "what recording costs: apply, nothing to change"
 WAYS: dict[str, type[Way]] = {"webops": WebOps, "plain": PlainAnsible, "script": Script, "pyinfra": Pyinfra}
 
 
@@ -20,7 +21,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         with ground() as found:
-            measured = deploys(found, options.ways, options.rounds)
+            measured = deploys(found, options.ways, options.rounds) if "deploys" in options.parts else {}
+            if "recording" in options.parts:
+                found.fresh()
+                measured[RECORDING] = recording.rounds(found, options.rounds)
     except (SandboxError, Failed) as error:
         print(error, file=sys.stderr)
         return 1
@@ -34,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     made.add_argument("--rounds", type=int, default=5)
+    made.add_argument("--parts", nargs="+", choices=("deploys", "recording"), default=["deploys", "recording"])
     made.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     made.add_argument("--no-write", dest="write", action="store_false", help="leave docs/performance.md as it is")
     return made
