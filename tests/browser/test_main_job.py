@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.sandbox]
 MINUTES = 60_000
 
 
-def _watch(page: Page, heading: str, minutes: float = 6) -> None:
+def _watch(page: Page, heading: str, minutes: float = 15) -> None:
     """The page of a run, to its good end; steps were seen as they happened."""
     expect(page).to_have_url(re.compile(r"/runs/\d+$"))
     expect(page.locator("#steps li[id]").first).to_be_visible(timeout=MINUTES)
