@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
+import psutil
 
 from cli.exits import Exit, Stop
 from cli.supervisor import PATIENCE, Child, NotUp, Supervisor
@@ -127,10 +128,7 @@ def _only_one(found: Settings) -> Iterator[None]:
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
-        try:
-            yield
-        finally:
-            file.truncate(0)
+        yield
 
 
 def running(found: Settings) -> int | None:
@@ -244,6 +242,8 @@ def down() -> None:
             raise Stop(f"Process {pid} has not ended after {2 * PATIENCE:g} s.", Exit.FAILED,
                        next_step=f"read {found.state / 'log' / 'up.log'}; a second `webops down` has less patience")
         time.sleep(0.1)
+    while psutil.pid_exists(pid) and time.monotonic() < until:
+        time.sleep(0.05)
     click.echo("WebOps has ended.")
 
 

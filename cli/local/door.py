@@ -91,8 +91,10 @@ class Local:
         """Names are unique over everything, parts included."""
         parts = {part.name for part in _parts(kind, new)}
         for other in self._all():
-            mine = new.name in (other.name, other.parent)
-            if not mine and (other.name in parts or other.name == new.name):
+            if other.parent and other.name == new.name:
+                raise Stop(f"'{new.name}' is a part of {other.parent} and follows it.", Exit.REFUSED,
+                           code="part_of_another", next_step=f"change {other.parent}, or choose another name")
+            if other.name in parts and other.parent != new.name:
                 raise Stop(f"'{other.name}' is a {other.kind} already.", Exit.REFUSED, code="name_taken",
                            next_step="choose another name: it is unique in WebOps")
 

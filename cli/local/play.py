@@ -26,7 +26,7 @@ def play(playbook: Path, host: str, inventory: Path, *, action: str, values: Map
     """
     # On tmpfs where there is one: values may hold secrets, and those belong on no disk.
     room = Path("/dev/shm")  # noqa: S108  a private directory is made in it
-    private = Path(tempfile.mkdtemp(prefix="webops-", dir=room if room.is_dir() else None))
+    private = Path(tempfile.mkdtemp(prefix="webops-local-", dir=room if room.is_dir() else None))
     try:
         file = private / "values.yml"
         values_file.write(file, values_file.text({**values, "webops_action": action}, f"{action} {host}"), private=True)

@@ -37,7 +37,7 @@ def ready(name: str, login: dict[str, str] | None) -> Exit:
     """Run the role `server` there: by the login for the first contact, by webops-admin later."""
     server = Inventory().server(name)
     public_key = _own_key()
-    with tempfile.TemporaryDirectory(prefix="webops-", dir="/dev/shm") as private:
+    with tempfile.TemporaryDirectory(prefix="webops-local-", dir="/dev/shm") as private:
         values = {"server_public_keys": [public_key], **_connection(login, Path(private))}
         return play(ROOT / "playbooks" / "server.yml", server.name, Inventory().hosts_file, action="main",
                     values=values)
