@@ -67,7 +67,7 @@ def test_visitors_see_a_new_release_in_one_step(ready: Ready, repository: Reposi
      "'out' in the repository points outside the project."),
     ({"static_site_directory": "../../etc"}, "inside the project"),
     ({"static_site_command": ["touch", "{{ lookup('pipe','touch /tmp/CANARY') }}", "$(touch /tmp/CANARY)"],
-      "static_site_directory": "none"}, "There is no directory 'none'"),
+      "static_site_directory": "none"}, "The build command ended with 1: touch {{ lookup('pipe',"),
 ])
 def test_a_failed_build_leaves_the_site_as_it_was(ready: Ready, repository: Repository, more: dict[str, Any],
                                                   words: str) -> None:
