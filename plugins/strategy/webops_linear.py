@@ -93,9 +93,12 @@ class Ahead:
     """Connects to a host from the moment of its first task on, whatever that task is."""
 
     def _queue_task(self, host, task, task_vars, play_context):
+        ahead = self.__dict__.setdefault("_ahead", {})
         over_ssh = task_vars.get("ansible_connection", "ssh") == "ssh" == play_context.connection
-        if over_ssh and host.name not in self.__dict__.setdefault("_ahead", {}):
-            self._ahead[host.name] = self._reach(host, task, task_vars, play_context)
+        # Not for a whole fleet at once: whoever asked for five forks gets five connections that begin together.
+        running = sum(worker is not None and worker.is_alive() for worker in ahead.values())
+        if over_ssh and host.name not in ahead and running < len(self._workers):
+            ahead[host.name] = self._reach(host, task, task_vars, play_context)
         super()._queue_task(host, task, task_vars, play_context)
 
     def _reach(self, host, task, task_vars, play_context):
