@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from datetime import timedelta
 
@@ -19,6 +20,7 @@ from panel.store import db
 from panel.store.models import Event, Run, RunServer, State
 
 log = logging.getLogger("webops.runs")
+_LONGEST_BREAK = 5.0
 _PRUNE_EVERY, _SWEEP_EVERY = 3600.0, 15.0
 
 
@@ -26,27 +28,35 @@ class Reaper:
     """Call `look` every second or so; it never raises because of a database or a Redis that is away."""
 
     def __init__(self) -> None:
-        self._reached_since: float | None = None
+        #: Since when the database took our writes without a longer break, and when it did last.
+        self._reached_since = self._reached = -math.inf
         self._pruned = self._swept = 0.0
 
     def look(self) -> None:
         try:
             with db.session() as session:
+                self._reach(session)
                 self._reap(session)
                 self._ring(session)
                 self._clean(session)
         except (SQLAlchemyError, OSError) as wrong:
-            # What could not be seen cannot be judged: the time begins anew when the database is back.
-            self._reached_since = None
             log.warning("The database is away (%s).", type(wrong).__name__)
 
+    def _reach(self, session: Session) -> None:
+        """Write as a worker does that renews its lease: reading alone works while a database is locked."""
+        session.execute(update(Run).where(Run.id == -1).values(lease_owner=""))
+        session.commit()
+        reached = time.monotonic()
+        # Also after a sleep of this machine: what could not be seen cannot be judged, so the time begins anew.
+        if reached - self._reached > max(_LONGEST_BREAK, settings().lease / 2):
+            self._reached_since = reached
+        self._reached = reached
+
     def _reap(self, session: Session) -> None:
-        at = db.now(session)
-        if self._reached_since is None:
-            self._reached_since = time.monotonic()
         # Those who could not reach the database either get the time of one lease to come back.
         if time.monotonic() - self._reached_since < settings().lease:
             return
+        at = db.now(session)
         for run in session.scalars(select(Run).where(Run.state == State.RUNNING, Run.lease_until < at)).all():
             take_for_lost(session, run)
         session.commit()

@@ -113,6 +113,9 @@ def _one_at_a_time() -> Iterator[None]:
             yield
         return
     with engine().connect() as connection:
-        # Any number that nobody else uses; freed when the connection closes.
+        # Any number that nobody else uses. The connection goes back to its pool and not away, so free it by hand.
         connection.execute(text("SELECT pg_advisory_lock(7293011)"))
-        yield
+        try:
+            yield
+        finally:
+            connection.execute(text("SELECT pg_advisory_unlock(7293011)"))

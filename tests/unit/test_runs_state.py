@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -132,11 +133,11 @@ def _expire(number):
         s.commit()
 
 
-def _look(reached_since=-1000.0):
+def _look():
+    """As one who has reached the database all the time."""
     look = reaper.Reaper()
-    look._reached_since = reached_since
+    look._reached = time.monotonic()
     look.look()
-    return look
 
 
 def test_a_dead_run_is_lost_in_words_and_the_next_one_may_begin(thing):
