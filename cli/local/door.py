@@ -17,6 +17,7 @@ from cli.overlay import laid_over
 from panel.catalog import Kind, NoSuchKind, Refused, catalog, clean, merge_secrets, part_values
 from panel.catalog.described import described
 from panel.runs import refuse
+from panel.runs.redact import Redactor, texts
 
 
 class Local:
@@ -57,7 +58,7 @@ class Local:
         if not units:
             raise Stop(f"{name} writes no journal of its own.", Exit.REFUSED)
         ask = ["journalctl", "--no-pager", "-o", "short-iso", "-n", str(lines), *units, *(["-f"] if follow else [])]
-        yield from _lines([*ssh, shlex.join(ask)])
+        yield from map(Redactor(texts(one.secrets)).text, _lines([*ssh, shlex.join(ask)]))
 
     def carry_out(self, wish: Wish, *, wait: bool, as_json: bool) -> Exit:
         """Write what is wanted, then run the playbook. With --check nothing is written."""
@@ -81,6 +82,7 @@ class Local:
         self.inventory.server(server)
         new = _changed(kind, wish, old, server)
         refuse.private_git_hosts(kind.main, new.values)
+        refuse.long_part_names(kind, new.name, {**new.values, **new.secrets})
         self._check_domains(kind, new)
         self._check_parts(kind, new)
         if not wish.check:
@@ -120,7 +122,7 @@ class Local:
 
         kind = _kind(one.kind)
         user = {"ansible_user": DEPLOY} if kind.actions[action].privilege == "deploy" else {}
-        host = {one.host: self.inventory.connection(one.server)}
+        host = {one.host: self.inventory.beside(one.server)}
         more = {one.kind: {"hosts": host}} if self.inventory.resource(one.name) is None else None
         return play(kind.playbook, one.host, self.inventory.hosts_file, action=action, values={**values, **user},
                     check=wish.check, timeout=wish.timeout, to_stderr=as_json, more=more)

@@ -143,6 +143,12 @@ class Inventory:
                               allow_unicode=True, width=200)
         values_file.write(self.hosts_file, f"{_HEADER}---\n{body}", private=False)
 
+    def beside(self, server: str) -> dict[str, Any]:
+        """How a host is reached that another inventory than this one names: `inventory_dir` is another there."""
+        common = {key: value.replace("{{ inventory_dir }}", str(self.folder)) if isinstance(value, str) else value
+                  for key, value in self._vars().items()}
+        return {**common, **self.connection(server)}
+
     def _vars(self) -> dict[str, Any]:
         """Variables of all hosts as a person left them."""
         if not self.hosts_file.exists():

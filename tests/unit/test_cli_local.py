@@ -125,3 +125,9 @@ def test_values_of_a_run_are_gone_when_it_ends_and_its_exit_code_stays(inventory
                     values={"v": "{{ 7 * 7 }}", "fails": fails}, timeout=120)
         assert code is expected
     assert set(room.glob("webops-local-*")) - before == set()
+
+
+def test_a_host_that_another_inventory_names_is_reached_with_the_same_known_hosts(inventory: Path) -> None:
+    found = Inventory().beside("here")
+    assert f"UserKnownHostsFile={inventory}/known_hosts" in found["ansible_ssh_common_args"]
+    assert "{{" not in json.dumps(found)
