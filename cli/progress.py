@@ -156,7 +156,9 @@ class Live:
         now = self._steps.now
         if now is None:
             return Text(self._words, style="dim")
-        return _line(Step(now.number, now.name, "running", time.monotonic() - self._since))
+        line = _line(Step(now.number, now.name, "running", time.monotonic() - self._since))
+        line.no_wrap, line.overflow = True, "ellipsis"  # drawn again and again: it must stay one line
+        return line
 
 
 def _line(step: Step) -> Text:
