@@ -4,7 +4,7 @@ from sandbox.debian import install
 from sandbox.host import Requirement, requirements
 
 BROWSER = [Requirement("chromium", "chromium", "is the browser that the browser tests drive"),
-           Requirement("certutil", "libnss3-tools", "tells that browser of the sandbox's certificate authority")]
+           Requirement("libnss3-tools", "certutil", "tells that browser of the sandbox's certificate authority")]
 
 if __name__ == "__main__":
     install([*requirements(), *BROWSER])

@@ -96,7 +96,7 @@ def summary(expression, lines):
     if not expression:
         return (lines or ["done"])[-1][:120]
     found = [match[1] for line in lines if (match := re.search(expression, line))]
-    return ", ".join(found[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "") or "nothing to do"
+    return ", ".join(found[:2]) + (f" and {len(found) - 2} more" if len(found) > 2 else "") or "nothing to do"
 
 
 if __name__ == "__main__":
