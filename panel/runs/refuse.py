@@ -1,4 +1,4 @@
-"""What is refused although each value by itself is well: domains of others, repositories in private networks."""
+"""What is refused although each value by itself is well: domains of others, private networks, names of parts."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from panel.catalog import Action, Kind, Problem, Refused, catalog
+from panel.catalog import Action, Kind, Problem, Refused, catalog, formats
 from panel.catalog.formats import git_host
+from panel.runs import parts
 from panel.runs.errors import DomainTaken
 from panel.settings import settings
 from panel.store.models import Resource
+
+#: With its prefix such a name is still a Unix user's.
+MAX_NAME = 29
 
 
 def taken_domains(session: Session, kind: Kind, name: str, values: Mapping[str, Any]) -> None:
@@ -28,6 +32,17 @@ def taken_domains(session: Session, kind: Kind, name: str, values: Mapping[str, 
         if common:
             raise DomainTaken(f"{min(common)} belongs to {other.name} on {other.server.name}. "
                               "Choose another domain, or take it away there first.")
+
+
+def long_part_names(kind: Kind, name: str, values: Mapping[str, Any]) -> None:
+    """Refused: with this name, a part that these values bring would have one that is too long."""
+    for part_kind, part, part_values in parts.wanted(kind.name, name, values):
+        if formats.problem("name", part):
+            most = len(name) - (len(part) - MAX_NAME)
+            raise Refused([Problem("name", "name_too_long", (
+                f"Use at most {most} characters: this {kind.label} brings a part named '{part}', "
+                f"and a name has {MAX_NAME} at most."))])
+        long_part_names(catalog().kind(part_kind), part, part_values)
 
 
 def private_git_hosts(action: Action, values: Mapping[str, Any]) -> None:

@@ -34,6 +34,7 @@ def ask(session: Session, *, kind: str, name: str, server: Server | str, given: 
     old_secrets = parts.secrets_of(row) if row else {}
     cleaned = clean(wish, "main", given, known_secrets=old_secrets)
     refuse.private_git_hosts(wish.main, cleaned.values)
+    refuse.long_part_names(wish, name, {**cleaned.values, **cleaned.secrets})
     refuse.taken_domains(session, wish, name, cleaned.values)
     if mode is Mode.CHECK:
         return submit(session, kind=kind, action="main", actor=actor, door=door, mode=mode, timeout=timeout,

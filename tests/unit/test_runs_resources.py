@@ -110,6 +110,17 @@ def test_what_cannot_be_is_refused_in_words_and_leaves_nothing(s, wish, error):
     assert (s.query(Resource).count(), s.query(Run).count()) == (rows, runs)
 
 
+def test_a_name_leaves_room_for_those_of_its_parts(s):
+    """What the parts are named is decided before a run begins, not by the part that fails at it."""
+    with pytest.raises(Refused) as refused:
+        _ask(s, name="a" * 25)
+    problem, = refused.value.problems
+    assert (problem.parameter, problem.code) == ("name", "name_too_long") and "at most 23" in problem.message
+    assert s.query(Resource).count() == 0
+    assert _ask(s, name="a" * 23).resource_name == "a" * 23
+    assert _ask(s, name="b" * 26, given={"repo": APP["repo"]}).resource_name == "b" * 26
+
+
 @pytest.mark.parametrize("host", [
     "127.0.0.1", "10.1.2.3", "169.254.169.254", "[::1]", "[::ffff:10.0.0.1]", "localhost"])
 def test_repositories_in_private_networks_are_refused(s, host):
