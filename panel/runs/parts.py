@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,9 +10,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from panel.catalog import NoSuchKind, catalog, part_values
+from panel.runs import redact
 from panel.runs.errors import NameTaken
+from panel.runs.redact import Redactor
 from panel.store.models import Resource
-from panel.store.seal import seal, unseal
+from panel.store.seal import SecretContextError, seal, unseal
 
 
 def secrets_of(resource: Resource) -> dict[str, Any]:
@@ -24,6 +27,18 @@ def secrets_of(resource: Resource) -> dict[str, Any]:
 
 def set_secrets(resource: Resource, secrets: Mapping[str, Any]) -> None:
     resource.secrets = seal(f"resource:{resource.name}:secrets", dict(secrets)) if secrets else None
+
+
+def redactor(resource: Resource) -> Redactor:
+    """Masks the secrets of a resource and its family: an app may print them itself, as in its journal."""
+    head = resource
+    while head.parent is not None:
+        head = head.parent
+    found: list[str] = []
+    for one in family(head):
+        with contextlib.suppress(SecretContextError):  # sealed with a key that is gone: nobody can tell what it was
+            found += redact.texts(secrets_of(one))
+    return Redactor(found)
 
 
 def wanted(kind: str, name: str, values: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from flask import Blueprint, Response, render_template
 
 from panel.link import client
+from panel.runs import parts
+from panel.runs.redact import Redactor
 from panel.web import queries
 from panel.web.auth import current_actor, signed_in
 from panel.web.database import database
@@ -24,16 +26,17 @@ _LINES = 200
 def show(name: str) -> str:
     resource = queries.resource(database(), name)
     try:
-        lines, trouble = [plain(line) for line in client.journal(resource.id, lines=_LINES)], ""
+        found = client.journal(resource.id, lines=_LINES)
+        lines, trouble = [plain(line) for line in map(parts.redactor(resource).text, found)], ""
     except client.LinkError as wrong:
         lines, trouble = [], wrong.message
     return render_template("journal.html", here="resources", resource=resource, lines=lines, trouble=trouble)
 
 
-def _messages(resource_id: int) -> Iterator[str]:
+def _messages(resource_id: int, hide: Redactor) -> Iterator[str]:
     """Lines in batches as they come; what ends the journal is said in words."""
     try:
-        for line in client.journal(resource_id, lines=_LINES, follow=True):
+        for line in map(hide.text, client.journal(resource_id, lines=_LINES, follow=True)):
             yield f"data: {json.dumps(plain(line))}\n\n" if line else ": nothing new\n\n"
         yield "event: end\ndata: \"The journal ended.\"\n\n"
     except client.LinkError as wrong:
@@ -44,4 +47,4 @@ def _messages(resource_id: int) -> Iterator[str]:
 @signed_in
 def stream(name: str) -> Response:
     resource = queries.resource(database(), name)
-    return event_stream(_messages(resource.id), current_actor().id)
+    return event_stream(_messages(resource.id, parts.redactor(resource)), current_actor().id)

@@ -118,8 +118,11 @@ def show_values(name: str) -> Response:
 def show_logs(name: str) -> Response:
     """Its journal as text, line by line; `follow=1` goes on until the reader goes away."""
     asked = query("lines", "follow")
-    lines = client.journal(find(name).id, lines=count(asked, "lines", 100, 1, 10000), follow=yes(asked, "follow"))
-    return FlaskResponse(_paced(lines), mimetype="text/plain", headers={"X-Accel-Buffering": "no"})
+    row = find(name)
+    lines = client.journal(row.id, lines=count(asked, "lines", 100, 1, 10000), follow=yes(asked, "follow"))
+    shown = map(parts.redactor(row).text, lines)
+    return FlaskResponse(_paced(shown), mimetype="text/plain",
+                         headers={"X-Accel-Buffering": "no"})
 
 
 def _paced(lines: Iterator[str]) -> Iterator[str]:
