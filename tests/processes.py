@@ -54,6 +54,11 @@ class Processes:
         self._started.append(one)
         return one
 
+    @property
+    def pid(self) -> int:
+        """Of what was started last."""
+        return self._started[-1].pid
+
     def run(self, *words: str) -> str:
         return subprocess.run([sys.executable, *words], cwd=ROOT, env=self.environment, check=True, text=True,
                               capture_output=True).stdout

@@ -1,0 +1,1 @@
+"""Proofs on all of WebOps at once, with one world for all of them."""

@@ -1,0 +1,133 @@
+"""Passwords and keys of the first contact, of an app and of a database: nobody finds one where it is not needed.
+
+The world looked at processes and files since before its first run (tests.watcher).
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from panel.settings import ROOT
+from tests.world import CARD, LEDGER, SERVER, World
+
+pytestmark = pytest.mark.sandbox
+
+
+@pytest.fixture(scope="module")
+def filled(guestbook: World) -> Iterator[World]:
+    """The guestbook with its secret variable, a database with a password, and what a deploy, a failure and a check
+    have to say of them."""
+    world = guestbook
+    file = world.place / "ledger"
+    file.write_text(LEDGER)
+    made = world.webops("apply", "postgres_db", "ledger", "--server", SERVER, f"--secret-file=password={file}")
+    assert made.returncode == 0, made.stderr
+    file.unlink()
+    world.succeeded(world.apply("postgres_db", "ledger", {"password": LEDGER}, mode="check"))
+    told = world.act("guestbook", "command", command=["shell", "--no-imports", "-c", "import os; print(os.environ)"])
+    world.succeeded(told)
+    failed = world.act("guestbook", "command", command=["shell", "--no-imports", "-c",
+                                                         "import os; raise ValueError(os.environ['CARD'])"])
+    assert world.ended(failed)["state"] == "failed"
+    yield world
+
+
+def _needles(world: World) -> list[str]:
+    return [CARD, LEDGER, world.ready.server.password]
+
+
+def test_they_work(filled: World) -> None:
+    """What is looked for below is really in use: the app has its variable, the password opens the database."""
+    answer = filled.root("env", f"PGPASSWORD={LEDGER}", "psql", "-h", "127.0.0.1", "-XAtc", "select 1", "ledger",
+                         "ledger")
+    assert answer.strip() == "1"
+    units = filled.root("systemctl", "show", "-P", "MainPID", "wo-guestbook@a.service", "wo-guestbook@b.service")
+    pid = next(one for one in units.split() if one != "0")
+    assert f"CARD={CARD}" in filled.root("cat", f"/proc/{pid}/environ").split("\0")
+
+
+def test_no_process_and_no_file_ever_showed_one(filled: World) -> None:
+    assert filled.watcher.rounds > 20
+    assert filled.watcher.seen == set()
+
+
+def test_nothing_that_is_kept_has_one(filled: World) -> None:
+    """Database with its log, Redis with its file, logs, scratch: every file of the installation."""
+    kept = [path for path in filled.panel.state.rglob("*") if path.is_file()]
+    names = {path.name for path in kept}
+    assert {"webops.db", "web.log", "worker.log"} <= names and any(".aof" in name for name in names), names
+    assert filled.watcher.in_files() == []
+    left = [path.name for path in filled.scratch.iterdir() if not path.name.startswith("webops-link-")]
+    assert left == [], "private directories go with their runs"
+    assert not any(filled.watcher.holds(path.read_bytes()) for path in filled.scratch.rglob("*") if path.is_file())
+    for folder in (ROOT / "var", Path.home() / ".ansible"):
+        for path in (path for path in folder.rglob("*") if path.is_file() and "sandbox" not in str(path)):
+            assert not filled.watcher.holds(path.read_bytes()), path
+
+
+def test_redis_has_none_in_memory(filled: World) -> None:
+    redis = Redis(unix_socket_path=str(filled.panel.state / "redis.sock"))
+    redis.execute_command("BGREWRITEAOF")
+    keys = list(redis.scan_iter("*"))
+    assert keys
+    assert not [key for key in keys if filled.watcher.holds(key + (redis.dump(key) or b""))]
+
+
+def test_no_page_and_no_answer_shows_one(filled: World) -> None:
+    runs = filled.ask("GET", "/runs?limit=500")["runs"]
+    pages = ["/", "/runs", f"/servers/{SERVER}", *(f"/runs/{run['id']}" for run in runs)]
+    for name in ("guestbook", "ledger", "guestbook-db"):
+        pages += [f"/resources/{name}", f"/resources/{name}/edit"]
+    answers = ["/servers", "/resources", "/resources/guestbook/values", "/resources/guestbook/logs?lines=500",
+               *(f"/runs/{run['id']}/events?limit=500" for run in runs)]
+    said = {path: filled.page(path) for path in pages}
+    said |= {path: filled.api("GET", path).text for path in answers}
+    said |= {f"stream {run['id']}": filled.api("GET", f"/runs/{run['id']}/stream").text for run in runs[:4]}
+    assert "********" in said[f"/runs/{runs[0]['id']}"], "the failure told its secret, and it was masked"
+    assert [(path, one) for path, text in said.items() for one in _needles(filled) if one in text] == []
+    # Only who asks for them by name gets them.
+    assert CARD in filled.api("GET", "/resources/guestbook/values?secrets=1").text
+
+
+def test_the_command_line_shows_none(filled: World) -> None:
+    last = str(filled.ask("GET", "/runs?limit=1")["runs"][0]["id"])
+    for words in (("status", "guestbook"), ("values", "guestbook"), ("list", "--json"), ("run", "show", last),
+                  ("run", "follow", last), ("logs", "guestbook")):
+        done = filled.webops(*words)
+        assert done.stdout + done.stderr
+        assert [one for one in _needles(filled) if one in done.stdout + done.stderr] == [], words
+
+
+def test_the_server_tells_none(filled: World) -> None:
+    """Its journal with sudo's lines, its logs, its temporary files, and what other users may read of /proc."""
+    needles = "|".join(_needles(filled))
+    # What the app itself was told to print is in its own journal, for root and the two accounts.
+    lines = filled.root("journalctl", "-q", "--no-pager", "-o", "json", "-n", "100000").splitlines()
+    journal = "\n".join(line for line in lines if "wo-guestbook.task@command" not in line)
+    assert [one for one in _needles(filled) if one in journal] == []
+    assert "sudo" in journal
+    found = filled.root("grep", "-raElE", needles, "/var/log", "/tmp", "/var/tmp", "/run", "/etc", "/home", "/root",
+                        "/dev/shm", check=False).split()
+    kept = "/etc/webops/secrets/ledger/password"
+    assert [path for path in found if not path.startswith("/var/log/journal/")] == [kept]
+    assert filled.root("stat", "-c", "%a %U", kept).split() == ["600", "root"]
+    mine = filled.root("stat", "-c", "%a %U", "/srv/webops/guestbook/env/bindings.json").split()
+    assert mine[0] in ("640", "440", "600", "400")
+    peek = ["runuser", "-u", "nobody", "--", "grep", "-rlaE", needles, "/srv/webops", "/etc/webops", "/proc"]
+    assert filled.root(*peek, check=False) == ""
+
+
+def test_the_panel_says_nothing_of_them_to_other_users(filled: World) -> None:
+    """Who is somebody else on the panel's machine finds no way in: state and scratch are closed."""
+    for folder in (filled.panel.state, filled.scratch):
+        found = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "ls", str(folder)],
+                               capture_output=True, check=False)
+        assert found.returncode != 0, folder
+    text = json.dumps([filled.run(run["id"]) for run in filled.ask("GET", "/runs?limit=100")["runs"]])
+    assert [one for one in _needles(filled) if one in text] == []
