@@ -65,15 +65,19 @@ class Played:
 
 
 def play(kind: str, name: str, values: dict[str, Any], login: Login, place: Path, *, action: str = "main",
-         check: bool = False, plain: bool = False, server: str = "web") -> Played:
-    """Run the kind's playbook for one resource. Files it needs are written into `place`."""
+         check: bool = False, plain: bool = False, server: str = "web", group: str = "") -> Played:
+    """Run the kind's playbook for one resource. Files it needs are written into `place`.
+
+    An add-on's kind is the path of its playbook without the ending; `group` is its name then.
+    """
     host = name if kind == "server" else f"{name}@{server}"
     inventory = place / "hosts.json"
-    inventory.write_text(json.dumps({kind: {"hosts": {host: login.variables()}}}))
+    inventory.write_text(json.dumps({group or kind: {"hosts": {host: login.variables()}}}))
     given = place / "values.json"
     given.write_text(json.dumps({key: untrusted(value) for key, value in values.items()} | {"webops_action": action}))
-    argv = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(inventory), f"playbooks/{kind}.yml",
-            "-e", f"@{given}", *(["--check", "--diff"] if check else [])]
+    # A full path replaces the folder in front of it.
+    argv = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(inventory),
+            str(ROOT / "playbooks" / f"{kind}.yml"), "-e", f"@{given}", *(["--check", "--diff"] if check else [])]
     environment = {**os.environ, "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json", "ANSIBLE_FORCE_COLOR": "0",
                    "ANSIBLE_HOME": str(place / "ansible"), **({"WEBOPS_PLAIN": "1"} if plain else {})}
     done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900, check=False)
