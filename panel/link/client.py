@@ -20,6 +20,7 @@ import redis
 
 from panel.link import wire
 from panel.settings import settings
+from panel.store.seal import unseal
 
 #: A blocking read never takes longer than this, so that a dead Redis is noticed.
 _PULSE = 5.0
@@ -145,7 +146,8 @@ def _pop(stream: str) -> list[Any]:
             raise LinkDown("The link went away, and the log with it. Open it again.")
         return []
     more = cast(list[str] | None, db.lpop(wire.lines_key(stream), 500)) or []
-    return [json.loads(one) for one in (first[1], *more)]
+    found = (unseal(wire.lines_key(stream), one.encode()) for one in (first[1], *more))
+    return [one.get("entry", one) for one in found]
 
 
 def _forget(stream: str) -> None:

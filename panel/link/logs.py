@@ -7,7 +7,6 @@ stops reading, and journalctl waits. When the reader's key is gone, so is the re
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import time
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from panel.link import ssh, wire
 from panel.link.client import LinkError
 from panel.link.plain import plain
 from panel.link.session import Lines, Session
+from panel.store.seal import seal
 
 _PULSE = 5.0
 _FULL_PAUSE = 0.2
@@ -83,12 +83,16 @@ class Log:
 
     async def _push(self, lines: list[Any]) -> None:
         if lines:
-            length = await _of(self._redis.rpush(wire.lines_key(self._stream), *map(_packed, lines)))
+            length = await _of(self._redis.rpush(wire.lines_key(self._stream), *map(self._sealed, lines)))
             await _of(self._redis.expire(wire.lines_key(self._stream), 2 * wire.READER_SECONDS))
             while length > wire.WAITING_LINES and await self._has_reader():
                 await asyncio.sleep(_FULL_PAUSE)
                 length = await _of(self._redis.llen(wire.lines_key(self._stream)))
             self._lines.took(len(lines))
+
+    def _sealed(self, line: Any) -> bytes:
+        """Apps print secrets, and Redis writes what passes through it to its disk: it gets nothing in clear."""
+        return seal(wire.lines_key(self._stream), {"entry": _entry(line)})
 
     async def _has_reader(self) -> bool:
         await self._redis.set(wire.writer_key(self._stream), 1, ex=wire.WRITER_SECONDS)
@@ -103,7 +107,8 @@ class Log:
     async def _end(self, error: str) -> None:
         try:
             await _of(self._redis.rpush(wire.lines_key(self._stream),
-                                        json.dumps({"end": True, "error": plain(error, 500)})))
+                                        seal(wire.lines_key(self._stream),
+                                             {"end": True, "error": plain(error, 500)})))
             await self._redis.expire(wire.lines_key(self._stream), wire.READER_SECONDS)
         except RedisError:
             return  # its reader notices that we are silent
@@ -114,10 +119,10 @@ async def _of(answer: Any) -> Any:
     return await answer
 
 
-def _packed(line: Any) -> str:
+def _entry(line: Any) -> list[Any]:
     at, unit, text, priority = line if isinstance(line, list) and len(line) == 4 else ("", "", "", 6)
     grave = priority if isinstance(priority, int) and 0 <= priority <= 7 else 6
-    return json.dumps([plain(at, 40), plain(unit, 200), plain(text, wire.LINE_CHARACTERS), grave])
+    return [plain(at, 40), plain(unit, 200), plain(text, wire.LINE_CHARACTERS), grave]
 
 
 def wanted(lines: Any, since: Any, follow: Any, grep: Any) -> dict[str, Any]:
