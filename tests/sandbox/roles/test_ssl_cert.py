@@ -99,6 +99,7 @@ def test_renewal_reaches_visitors_and_a_broken_nginx_keeps_the_old(ready: Ready,
 def test_a_name_that_leads_nowhere_is_named_and_tried_again(ready: Ready, acme: Acme, box: Sandbox) -> None:
     once(ready)
     lost = "lost.example.org"
+    box.point(lost, None)
     failed = ready.play("ssl_cert", "lost-cert", wish(acme, domain=lost, aliases=[]))
     assert failed.failed == "Ask whether the domains lead here, as the authority will"
     assert f"{lost} has no address in DNS" in failed.words() and ready.server.address in failed.words()
