@@ -195,6 +195,22 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
                   *((f"Fact {key}", value) for key, value in sorted(row["facts"].items())), ("Page", row["url"])])
 
 
+@server.command("test")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def test(ctx: click.Context, name: str, as_json: bool) -> None:
+    """See whether a server can be reached and used, check by check. The exit code is 0 when it can."""
+    found = _panel(ctx).panel.post(f"/servers/{part(name)}/test")
+    if as_json:
+        tables.as_json(found)
+    else:
+        for one in found["checks"]:
+            click.echo(f"{tables.state('ok' if one['ok'] else 'failed')}  {one['name']}: {one['text']}")
+        click.echo(found["text"])
+    ctx.exit(int(Exit.OK if found["ok"] else Exit.FAILED))
+
+
 @server.command("remove")
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask whether you are sure.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -35,7 +36,9 @@ class Terminal:
     def run(self, line: str) -> tuple[int, str]:
         """The exit code and what was on the screen."""
         child = pexpect.spawn("/bin/bash", ["-c", line], cwd=str(self.folder), env=self.environment, timeout=600,
-                              encoding="utf-8", codec_errors="replace", dimensions=(40, 160))
+                              encoding="utf-8", codec_errors="replace", dimensions=(40, 160),
+                              # Tests that were started in the background ignore Ctrl-C; a terminal does not.
+                              preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
         screen = ""
         answers = {r"Password: ": PASSWORD, r"Is it this server\? \[y/N\]: ": "y", r"API_KEY: ": "s3cr3t",
                    r"confirmation: ": "s3cr3t"}
@@ -93,7 +96,7 @@ def prepare(terminal: Terminal, box: Sandbox, web1: Server) -> dict[str, str]:
     (terminal.folder / "api-key.txt").write_text("s3cr3t")
     (terminal.folder / "playbooks").symlink_to(ROOT / "playbooks")
     address = box.publish(demo_world.repository(terminal.folder.parent, "guestbook"), "guestbook")
-    return {"http://127.0.0.1:8009": terminal.environment["WEBOPS_BASE_URL"], "192.0.2.10": web1.address,
+    return {"http://127.0.0.1:8009": terminal.environment["WEBOPS_BASE_URL"], "192.0.2.10": web1.address, "192.0.2.20": box.up("web2").address,
             "~/.ssh/id_ed25519": str(web1.ssh_key), "https://git.example.org/guestbook.git": address}
 
 
