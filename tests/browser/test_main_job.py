@@ -21,7 +21,7 @@ MINUTES = 60_000
 def _watch(page: Page, heading: str, minutes: float = 15) -> None:
     """The page of a run, to its good end; steps were seen as they happened."""
     expect(page).to_have_url(re.compile(r"/runs/\d+$"))
-    expect(page.locator("#steps li[id]").first).to_be_visible(timeout=MINUTES)
+    expect(page.locator("#steps li[id]:visible").first).to_be_visible(timeout=MINUTES)
     done = page.get_by_role("heading", level=1, name=heading)
     failed = page.get_by_role("alert", name="What went wrong")
     expect(done.or_(failed).first).to_be_visible(timeout=minutes * MINUTES)

@@ -84,7 +84,8 @@ def test_a_connection_that_was_cut_is_made_again_and_nobody_is_alarmed(linked: L
         _kill_ssh(linked)
         wait("a new connection", lambda before=before: len(linked.calls()) > before)
         assert client.ask("observe", server_id=web1)["observed"] == "ok"
-    assert bells() == []
+    # The server's own sentence may change meanwhile: it tells the load of this machine.
+    assert [bell for bell in bells() if bell["resources"]] == []
 
 
 def test_a_changed_host_key_is_named_and_the_new_one_offered(linked: Linked) -> None:
