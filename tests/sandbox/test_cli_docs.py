@@ -97,7 +97,8 @@ def prepare(terminal: Terminal, box: Sandbox, web1: Server) -> dict[str, str]:
     (terminal.folder / "playbooks").symlink_to(ROOT / "playbooks")
     address = box.publish(demo_world.repository(terminal.folder.parent, "guestbook"), "guestbook")
     return {"http://127.0.0.1:8009": terminal.environment["WEBOPS_BASE_URL"], "192.0.2.10": web1.address,
-            "192.0.2.20": box.up("web2").address, "~/.ssh/id_ed25519": str(web1.ssh_key), "https://git.example.org/guestbook.git": address}
+            "192.0.2.20": box.up("web2").address, "~/.ssh/id_ed25519": str(web1.ssh_key),
+            "https://git.example.org/guestbook.git": address}
 
 
 def inventory(terminal: Terminal, web1: Server) -> None:
