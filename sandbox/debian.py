@@ -25,7 +25,8 @@ def install(needs: Sequence[Requirement]) -> None:
     for need in lacking:
         print(f"  {need.package:18} {need.reason}", flush=True)
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for argv in (["apt-get", "update", "-qq"], ["apt-get", "install", "-qq", "-y", "--no-install-recommends", *packages]):
+    install_them = ["apt-get", "install", "-qq", "-y", "--no-install-recommends", *packages]
+    for argv in (["apt-get", "update", "-qq"], install_them):
         done = subprocess.run(argv, env=quiet, capture_output=True, text=True, check=False)
         if done.returncode:
             sys.stderr.write(done.stdout[-2000:] + done.stderr[-2000:])
