@@ -80,6 +80,9 @@ def overlay(action: Action, old: Mapping[str, Any], given: Mapping[str, Any],
         parameter = action.parameter(str(name))
         if parameter is None:
             found.append(_unknown(action, str(name)))
+        elif name == parameter.name and parameter.key != name and parameter.key in given:
+            found.append(Problem(parameter.key, "duplicate_parameter",
+                                 f"'{parameter.key}' and '{name}' are the same parameter. Give it once."))
         elif value == [] and parameter.secret:
             result[parameter.name] = []  # a secret that is left out is kept, so this is how the last item goes
         elif value is None or value in ("", [], {}):

@@ -139,6 +139,10 @@ def test_an_edit_lies_over_what_was_there(shop: Kind) -> None:
     assert overlay(shop.main, old, {"workers": "", "debug": True}) == {"shop_size": "large", "shop_debug": True}
 
 
+def test_a_parameter_given_by_both_of_its_names_is_refused(shop: Kind) -> None:
+    assert problems(shop, size="small", shop_size="large") == {"size": "duplicate_parameter"}
+
+
 def test_a_secret_is_kept_by_its_name() -> None:
     old = {"k": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}], "p": "x"}
     new = {"k": [{"name": "A", "value": None}, {"name": "C", "value": "3"}, {"name": "D", "value": None}]}
