@@ -14,7 +14,11 @@ _MOST_JOURNAL = 50
 _LONGEST = 2000
 _NEXT = "The step below shows all that it said. Mend the cause and run it again: what is done already stays as it is."
 _NO_SUDO = r"(incorrect|missing) sudo password|sudo: a password is required|is not in the sudoers file"
+#: How Mitogen says that the line broke while something was being done behind sudo: not as "unreachable".
+_BROKEN = r"the respondent Context has disconnected"
 _NO_CONNECTION = (
+    (_BROKEN, "The connection to {server} broke.",
+     "What was begun there may still be going on. Check the server, then run it again: webops server test {server}"),
     (r"REMOTE HOST IDENTIFICATION HAS CHANGED|Host key verification failed|mismatching host key",
      "{server} shows another host key than the one that was accepted.",
      "If the server was installed anew, look at the new fingerprint on the server's page and accept it. "
@@ -78,7 +82,7 @@ class Outcome:
             setattr(counts, kind, getattr(counts, kind) + 1)
 
     def _failure(self, kind: str, host: str, data: Mapping[str, Any]) -> None:
-        if kind == "unreachable" or re.search(_NO_SUDO, str(data.get("msg", "")), re.IGNORECASE):
+        if kind == "unreachable" or re.search(f"{_NO_SUDO}|{_BROKEN}", str(data.get("msg", "")), re.IGNORECASE):
             self.error, self.next_step = no_access(host.rpartition("@")[2], str(data.get("msg", "")))
         elif data.get("hidden"):
             self.error = f"The step '{self.step}' failed. Its message is hidden, because it handles secrets."

@@ -139,6 +139,12 @@ def test_no_connection_is_explained(said, words):
     assert words in error and "web1" in error and next_step
 
 
+def test_a_line_that_broke_behind_sudo_is_told_as_one():
+    """Mitogen calls that a failure of the task, in words of its own."""
+    outcome = _outcome(_task("T"), _result("failed", msg="Task failed: the respondent Context has disconnected"))
+    assert outcome.error == "The connection to web1 broke." and "webops server test web1" in outcome.next_step
+
+
 def test_counts_per_host_follow_ansible():
     outcome = _outcome(_task("T"), _result("ok"), _task("U"), _result("ok", changed=True), _task("V"),
                        _result("ok", of_loop=True, item=1), _result("skipped"))
