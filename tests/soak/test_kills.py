@@ -1,0 +1,34 @@
+"""Workers killed at any moment of a run."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+
+import pytest
+
+from tests.whole.test_what_dies_comes_back import FOUND
+from tests.world import World
+
+pytestmark = pytest.mark.sandbox
+TIMES = int(os.environ.get("WEBOPS_SOAK_TIMES", "20"))
+
+
+def test_workers_killed_at_any_moment(world: World) -> None:
+    """All of the worker at a random moment: the run ends true within the promised time, with events 1..n."""
+    world.succeeded(world.apply("trial", "victim", {"file": str(world.place / "victim"), "text": "x"}))
+    chance, states, slowest = random.Random(7), [], 0.0
+    for _ in range(TIMES):
+        number = world.act("victim", "slow", seconds=3)
+        time.sleep(chance.uniform(0, 5))
+        parent = world.child("panel.runs.worker")
+        for process in [*parent.children(recursive=True), parent]:
+            process.kill()
+        began = time.monotonic()
+        states.append(world.ended(number, 3 * FOUND)["state"])
+        slowest = max(slowest, time.monotonic() - began)
+        world.whole(number)
+    world.succeeded(world.act("victim", "slow", seconds=1))
+    print(f"{TIMES} kills: {states}, the slowest found after {slowest:.0f} s")
+    assert set(states) <= {"lost", "succeeded", "failed"}

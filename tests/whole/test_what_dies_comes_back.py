@@ -1,0 +1,151 @@
+"""Killed in the middle of a run: its worker, Redis, the panel; and the server's cable pulled.
+
+Every time the run ends in a true state within the time that is promised, its events are 1..n, the next run works, and
+who watches over HTTP sees all of it without doing more than a browser does by itself.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import psutil
+import pytest
+import requests
+
+from tests.sse import follow
+from tests.world import World, wait
+
+pytestmark = pytest.mark.sandbox
+#: Promised for a run whose worker died: 30 s; the rest is what a busy machine may need to show it.
+FOUND = 30
+
+
+@pytest.fixture
+def trial(world: World) -> World:
+    """A resource whose runs take as long as they are told, on the panel's own machine."""
+    world.succeeded(world.apply("trial", "sleeper", {"file": str(world.place / "sleeper"), "text": "x"}))
+    return world
+
+
+def _watched(world: World, number: int) -> Future[list[int]]:
+    """Somebody who has the run's page open, and whose browser connects again when the line breaks."""
+    pool = ThreadPoolExecutor(1)
+    watcher = pool.submit(follow, world, number)
+    pool.shutdown(wait=False)
+    return watcher
+
+
+def _all_seen(world: World, number: int, watcher: Future[list[int]]) -> None:
+    count = world.whole(number)
+    assert watcher.result(60) == list(range(1, count + 1)), "the stream caught up by itself"
+
+
+def _next_one_works(world: World) -> None:
+    world.succeeded(world.act("sleeper", "slow", seconds=1))
+
+
+def _horse(world: World, number: int) -> psutil.Process:
+    """The process that plays the run: above the one whose private directory is the run's."""
+    home = next(path for path in world.scratch.iterdir() if re.search(rf"-{number}-", path.name))
+    marked = [one for one in psutil.process_iter() if _home(one) == str(home)]
+    above = [one.parent() for one in marked]
+    return next(one for one in above if one is not None and one not in marked)
+
+
+def _home(process: psutil.Process) -> str:
+    try:
+        return process.environ().get("HOME", "")
+    except psutil.Error:
+        return ""
+
+
+def test_the_process_of_a_run(trial: World) -> None:
+    number = trial.act("sleeper", "slow", seconds=613)
+    trial.begun(number, "Sleep long")
+    watcher = _watched(trial, number)
+    began = time.monotonic()
+    _horse(trial, number).kill()
+    run = trial.ended(number, 2 * FOUND)
+    assert time.monotonic() - began < FOUND
+    assert (run["state"], run["error"]) == ("lost", "The worker that did this run stopped during 'Sleep long'.")
+    assert run["next"] in trial.page(f"/runs/{number}")
+    _all_seen(trial, number, watcher)
+    _next_one_works(trial)
+    assert not [one for one in trial.scratch.iterdir() if f"-{number}-" in one.name]
+
+
+def test_the_worker_with_all_below_it(trial: World) -> None:
+    """As when its machine loses power; `webops up` starts it again."""
+    number = trial.act("sleeper", "slow", seconds=614)
+    trial.begun(number, "Sleep long")
+    watcher = _watched(trial, number)
+    parent = trial.child("panel.runs.worker")
+    began = time.monotonic()
+    for process in [parent, *parent.children(), _horse(trial, number)]:
+        process.kill()
+    run = trial.ended(number, 2 * FOUND)
+    assert time.monotonic() - began < FOUND + 5, "30 s from the next worker's start on"
+    assert run["state"] == "lost" and run["next"]
+    _all_seen(trial, number, watcher)
+    _next_one_works(trial)
+    assert not [one for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == ["sleep", "614"]]
+
+
+def test_redis(trial: World) -> None:
+    number = trial.act("sleeper", "slow", seconds=6)
+    trial.begun(number, "Sleep long")
+    watcher = _watched(trial, number)
+    trial.child("unixsocket").kill()
+    trial.succeeded(number)
+    _all_seen(trial, number, watcher)
+    _next_one_works(trial)
+
+
+def test_the_panel(trial: World) -> None:
+    number = trial.act("sleeper", "slow", seconds=6)
+    trial.begun(number, "Sleep long")
+    watcher = _watched(trial, number)
+    web = trial.child("gunicorn")
+    for process in [web, *web.children()]:
+        process.kill()
+    wait("the panel again", lambda: _answers(trial))
+    trial.succeeded(number)
+    _all_seen(trial, number, watcher)
+    _next_one_works(trial)
+
+
+def _answers(world: World) -> bool:
+    try:
+        return requests.get(f"{world.panel.url}/healthz", timeout=5).ok
+    except requests.RequestException:
+        return False
+
+
+def test_the_cable_of_the_server(guestbook: World) -> None:
+    """During a build there: told in words within two minutes, and the app serves on all the time."""
+    box, server = guestbook.ready.box, guestbook.ready.server
+    guestbook.named("cable.whole.test")
+    values: dict[str, Any] = {"repo": guestbook.repository("site").address, "domain": "cable.whole.test",
+                              "certificate": "self_signed", "command": ["sleep", "615"]}
+    number = guestbook.apply("static_site", "cable", values)
+    wait("the build", lambda: "activating" in guestbook.root("systemctl", "is-active", "wo-cable.task@build.service",
+                                                             check=False))
+    watcher = _watched(guestbook, number)
+    box.cut_network(server)
+    began = time.monotonic()
+    try:
+        run = guestbook.ended(number, 180)
+    finally:
+        box.restore_network(server)
+    assert time.monotonic() - began < 150
+    said = ("The connection to web1 broke.", "web1 could not be reached over SSH.")
+    assert run["state"] == "failed" and run["error"] in said, run
+    assert "webops server test web1" in run["next"]
+    _all_seen(guestbook, number, watcher)
+    guestbook.root("systemctl", "stop", "wo-cable.task@build.service")
+    wait("the server again", lambda: guestbook.api("POST", "/servers/web1/test").ok)
+    guestbook.succeeded(guestbook.apply("static_site", "cable", values | {"command": ["python3", "build.py"],
+                                                                          "directory": "public"}))
