@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+# Tests commit to repositories of their own; a bare machine knows nobody to commit as.
+for _role in ("AUTHOR", "COMMITTER"):
+    os.environ.setdefault(f"GIT_{_role}_NAME", "Ada")
+    os.environ.setdefault(f"GIT_{_role}_EMAIL", "ada@example.org")
 
 
 @pytest.fixture
