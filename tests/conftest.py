@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+# bin/test starts pytest in the background, where a shell lets Ctrl-C be ignored; what tests start must hear it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tests commit to repositories of their own; a bare machine knows nobody to commit as.
 for _role in ("AUTHOR", "COMMITTER"):
