@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import time
 
+import psutil
 import pytest
 
-from tests.whole.test_what_dies_comes_back import FOUND
-from tests.world import World
+from tests.soak.test_what_dies_comes_back import FOUND
+from tests.world import World, wait
 
 pytestmark = pytest.mark.sandbox
-TIMES = int(os.environ.get("WEBOPS_SOAK_TIMES", "20"))
+TIMES = int(os.environ.get("WEBOPS_SOAK_TIMES", "10"))
+
+
+def _worker(world: World) -> psutil.Process | None:
+    """None: it is being started anew."""
+    try:
+        return world.child("panel.runs.worker")
+    except (StopIteration, psutil.NoSuchProcess):
+        return None
 
 
 def test_workers_killed_at_any_moment(world: World) -> None:
@@ -22,9 +32,10 @@ def test_workers_killed_at_any_moment(world: World) -> None:
     for _ in range(TIMES):
         number = world.act("victim", "slow", seconds=3)
         time.sleep(chance.uniform(0, 5))
-        parent = world.child("panel.runs.worker")
+        parent = wait("the worker", lambda: _worker(world))
         for process in [*parent.children(recursive=True), parent]:
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         began = time.monotonic()
         states.append(world.ended(number, 3 * FOUND)["state"])
         slowest = max(slowest, time.monotonic() - began)
