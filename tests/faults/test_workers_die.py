@@ -15,10 +15,10 @@ from tests.faults.conftest import Installation, wait
 
 
 def _sleeps() -> list[int]:
-    return [one.pid for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == ["sleep", "613"]]
+    return [one.pid for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == ["sleep", "617"]]
 
 
-def _sleeping(installation: Installation, resource: object = None, seconds: int = 613) -> int:
+def _sleeping(installation: Installation, resource: object = None, seconds: int = 617) -> int:
     number = installation.submit("slow", resource, values={"trial_seconds": seconds})
     installation.begun(number, "Sleep long")
     return number
