@@ -42,16 +42,6 @@ def _needles(world: World) -> list[str]:
     return [CARD, LEDGER, world.ready.server.password]
 
 
-def test_they_work(filled: World) -> None:
-    """What is looked for below is really in use: the app has its variable, the password opens the database."""
-    answer = filled.root("env", f"PGPASSWORD={LEDGER}", "psql", "-h", "127.0.0.1", "-XAtc", "select 1", "ledger",
-                         "ledger")
-    assert answer.strip() == "1"
-    units = filled.root("systemctl", "show", "-P", "MainPID", "wo-guestbook@a.service", "wo-guestbook@b.service")
-    pid = next(one for one in units.split() if one != "0")
-    assert f"CARD={CARD}" in filled.root("cat", f"/proc/{pid}/environ").split("\0")
-
-
 def test_no_process_and_no_file_ever_showed_one(filled: World) -> None:
     assert filled.watcher.rounds > 20
     assert filled.watcher.seen == set()
@@ -134,3 +124,16 @@ def test_the_panel_says_nothing_of_them_to_other_users(filled: World) -> None:
         assert found.returncode != 0, folder
     text = json.dumps([filled.run(run["id"]) for run in filled.ask("GET", "/runs?limit=100")["runs"]])
     assert [one for one in _needles(filled) if one in text] == []
+
+
+def test_they_work(filled: World) -> None:
+    """What was looked for is really in use: the app has its variable, the password opens the database.
+
+    At the end, because this test itself shows the password to `ps`.
+    """
+    answer = filled.root("env", f"PGPASSWORD={LEDGER}", "psql", "-h", "127.0.0.1", "-XAtc", "select 1", "ledger",
+                         "ledger")
+    assert answer.strip() == "1"
+    units = filled.root("systemctl", "show", "-P", "MainPID", "wo-guestbook@a.service", "wo-guestbook@b.service")
+    pid = next(one for one in units.split() if one != "0")
+    assert f"CARD={CARD}" in filled.root("cat", f"/proc/{pid}/environ").split("\0")
