@@ -68,11 +68,16 @@ def said(*argv: str) -> list[str]:
     return done.stdout.splitlines() if done.returncode == 0 else []
 
 
+def systemctl(*argv: str) -> list[str]:
+    """An answer that did not come is an error: an empty list would look as if everything had gone."""
+    argv = ("systemctl", *argv, "--no-legend", "--no-pager", "--plain")
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
 def units() -> Iterator[str]:
-    plain = ("--no-legend", "--no-pager", "--plain")
-    for line in said("systemctl", "list-unit-files", *plain):
+    for line in systemctl("list-unit-files"):
         yield "unit-file " + " ".join(line.split()[:2])
-    for line in said("systemctl", "list-units", "--all", UNIT_TYPES, *plain):
+    for line in systemctl("list-units", "--all", UNIT_TYPES):
         name, _, active = line.split()[:3]
         if active in ("active", "failed") and not name.startswith(PASSING_UNITS):
             yield f"unit {name} {active}"

@@ -131,6 +131,7 @@ def test_every_command_of_the_document_does_what_it_says(terminal: Terminal, box
             assert re.search(r"changed=0 .*failed=0", screen), screen
             shutil.rmtree(terminal.folder / "inventory")
         assert "s3cr3t" not in screen
+    box.down(box.up("web2"))
 
 
 def test_the_document_names_every_command_and_every_exit_code() -> None:

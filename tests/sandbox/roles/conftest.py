@@ -18,6 +18,9 @@ from sandbox.server import Server
 from sandbox.suite import Sandbox, sandbox
 from tests.sandbox.roles.play import ROOT, Login, Played, play
 
+# What `cycle` compares is shown where it differs.
+pytest.register_assert_rewrite("tests.sandbox.roles.cycle")
+
 LAYER = "ready"
 # What decides how a ready server looks: its role, and the modules that the role uses.
 SOURCES = ("roles/server", "playbooks/server.yml", *(
@@ -51,6 +54,8 @@ class Ready:
         return self.box.guest(self.server, argv, text=text, check=check).stdout
 
     def snapshot(self) -> list[str]:
+        # A unit that the boot still starts would look like one that came with what is done next.
+        self.run("systemctl", "is-system-running", "--wait", check=False)
         # Ansible's own directory in the home of whoever signs in is no part of a resource.
         return [line for line in self.box.snapshot_list(self.server) if not line.startswith("file /home/webops-")]
 
