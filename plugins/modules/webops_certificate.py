@@ -8,6 +8,8 @@ module: webops_certificate
 short_description: Make, obtain, renew or remove a certificate
 description:
   - Hands the wish to C(/usr/local/lib/webops/certificates), the program that also renews by timer.
+  - C(placeholder) notes the settings, and makes a certificate to begin with where there is none.
+  - C(make) is C(placeholder) and then C(obtain), for a certificate that nobody else has to give.
 options:
   name:
     description: Name of the certificate, below C(/etc/webops/certs).
@@ -16,7 +18,7 @@ options:
   step:
     description: What to do.
     type: str
-    choices: [deposit, placeholder, preflight, obtain, remove]
+    choices: [deposit, placeholder, preflight, obtain, make, remove]
     required: true
   settings:
     description: What is wanted (source, domains, directory, email, terms, ca_bundle, preflight).
@@ -34,14 +36,18 @@ options:
     description: Get a new one although the current one is good.
     type: bool
     default: false
+  record:
+    description: What this server tells about the resource, as in M(webops_files). Kept also where a later step fails.
+    type: dict
 author: WebOps
 """
 EXAMPLES = r"""
 - name: Get the certificate
   webops_certificate:
     name: shop
-    step: obtain
+    step: make
     settings: {source: self_signed, domains: [shop.example.org], directory: ""}
+    record: {kind: ssl_cert, name: shop, url: "", probes: []}
 """
 RETURN = r"""
 webops_summary:
@@ -55,9 +61,11 @@ import os
 import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.webops_place import Refused
+from ansible.module_utils.webops_record import Record
 
 PROGRAM = "/usr/local/lib/webops/certificates"
-STEPS = ["deposit", "placeholder", "preflight", "obtain", "remove"]
+STEPS = ["deposit", "placeholder", "preflight", "obtain", "make", "remove"]
 
 
 def main():
@@ -69,16 +77,33 @@ def main():
             "certificate": {"type": "str", "default": ""},
             "key": {"type": "str", "no_log": True, "default": ""},
             "force": {"type": "bool", "default": False},
+            "record": {"type": "dict"},
         },
         supports_check_mode=True,
     )
     if not os.path.isdir(PROGRAM):
         without_program(module)
-    answer = ask(wish(module))
+    try:
+        answer = settle(module)
+    except Refused as refused:
+        module.fail_json(msg=str(refused), next=refused.next, journal=refused.journal)
     if answer.pop("failed", False):
         module.fail_json(**answer)
     summary = answer.get("summary")
     module.exit_json(changed=answer["changed"], **({"webops_summary": summary} if summary else {}))
+
+
+def settle(module):
+    """The answer of the last step. What is to be removed has its record until it is gone."""
+    record, step = Record(module.params["record"]), module.params["step"]
+    changed = step != "remove" and record.keep(module.check_mode)
+    for one in ("placeholder", "obtain") if step == "make" else (step,):
+        answer = ask(wish(module, one))
+        if answer.get("failed"):
+            return answer
+        changed |= answer["changed"]
+    changed |= step == "remove" and record.keep(module.check_mode)
+    return {**answer, "changed": changed}
 
 
 def without_program(module):
@@ -88,10 +113,10 @@ def without_program(module):
                      next="Apply the server first, then this again.")
 
 
-def wish(module):
+def wish(module, step):
     return {
         "name": module.params["name"],
-        "step": module.params["step"],
+        "step": step,
         "settings": module.params["settings"],
         "own": {"certificate": module.params["certificate"], "key": module.params["key"]},
         "force": module.params["force"],

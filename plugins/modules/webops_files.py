@@ -59,8 +59,6 @@ paths:
   returned: always
 """
 
-import json
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.webops_place import (
     Entry,
@@ -72,6 +70,7 @@ from ansible.module_utils.webops_place import (
     refuse_unsafe_parent,
     validate,
 )
+from ansible.module_utils.webops_record import entry_of
 
 KEYS = {"path", "content", "state", "link", "owner", "group", "mode", "secret", "once", "mark", "validate"}
 STATES = {None, "file", "directory", "link", "absent"}
@@ -116,22 +115,7 @@ def read(wish):
 
 
 def record(facts):
-    """The entry for the resource's own record; the name belongs to the kind that took it first."""
-    if not facts:
-        return []
-    path = "/etc/webops/resources/{}.json".format(facts["name"])
-    try:
-        with open(path) as file:
-            kind = json.load(file).get("kind")
-    except (OSError, ValueError):
-        kind = facts["kind"]
-    if kind != facts["kind"]:
-        raise Refused("The name {} is taken on this server by a resource of kind {}.".format(facts["name"], kind),
-                      "Choose another name.")
-    if facts.get("state") == "absent":
-        return [Entry({"path": path, "state": "absent"})]
-    return [Entry({"path": path, "content": json.dumps(facts, indent=1, sort_keys=True) + "\n", "mode": "0644",
-                   "owner": "root", "group": "root"})]
+    return [entry_of(facts)] if facts else []
 
 
 def find_changes(entries):

@@ -12,7 +12,9 @@ description:
   - Writes C(http2 on) and IPv6 listeners so that this server's nginx and kernel understand them.
 options:
   files:
-    description: "A list of C({path, content, state}), paths below C(conf.d) or C(sites-enabled) of C(/etc/nginx)."
+    description:
+      - "A list of C({path, content | state | link}), paths below C(conf.d) or C(sites-enabled) of C(/etc/nginx)."
+      - A C(link) is made where its target is there and nothing else is at its place.
     type: list
     elements: dict
     required: true
@@ -25,6 +27,9 @@ options:
     description: Name of the certificate (below C(/etc/webops/certs)) that the files need.
     type: str
     default: ""
+  record:
+    description: What this server tells about the resource, as in M(webops_files). Written after the files.
+    type: dict
 author: WebOps
 """
 EXAMPLES = r"""
@@ -34,6 +39,7 @@ EXAMPLES = r"""
       - {path: sites-enabled/wo-shop.conf, content: "{{ lookup('template', 'vhost.conf.j2') }}"}
     domains: [shop.example.org]
     certificate: shop
+    record: {kind: nginx_vhost, name: shop, url: "https://shop.example.org/", probes: []}
 """
 RETURN = r"""
 paths:
@@ -52,6 +58,7 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.webops_lock import Locked, held
 from ansible.module_utils.webops_place import Entry, Refused, Seen, ask, bring_back, put
+from ansible.module_utils.webops_record import Record
 
 ROOT = "/etc/nginx"
 STAGE = "/etc/nginx/.webops-test"
@@ -65,6 +72,7 @@ def main():
             "files": {"type": "list", "elements": "dict", "required": True},
             "domains": {"type": "list", "elements": "str", "default": []},
             "certificate": {"type": "str", "default": ""},
+            "record": {"type": "dict"},
         },
         supports_check_mode=True,
     )
@@ -81,8 +89,9 @@ def main():
 
 
 def settle(module):
+    record = Record(module.params["record"])
     version = nginx_version(module.check_mode)
-    entries = [entry_of(wish, version) for wish in module.params["files"]]
+    entries = [entry_of(wish, version) for wish in module.params["files"] if can_be(wish)]
     changes = [(entry, seen) for entry in entries if (seen := Seen(entry.path)).differs(entry)]
     refuse_strangers(changes)
     refuse_taken(module.params["domains"], {entry.path for entry in entries})
@@ -90,7 +99,7 @@ def settle(module):
         refuse_without_certificate(module.params["certificate"])
         test(changes)
         replace(changes)
-    return changes
+    return changes + ([(record.entry, record.seen)] if record.keep(module.check_mode) else [])
 
 
 def nginx_version(check_mode):
@@ -105,12 +114,20 @@ def nginx_version(check_mode):
     return tuple(map(int, found.groups())) if found else (1, 18, 0)
 
 
+def can_be(wish):
+    """A link of the distribution's own is brought back only where it leads somewhere and takes nobody's place."""
+    link = wish.get("link")
+    return not link or (os.path.isfile(link) and not os.path.lexists(os.path.join(ROOT, wish["path"])))
+
+
 def entry_of(wish, version):
     path = os.path.normpath(os.path.join(ROOT, wish["path"]))
     if os.path.dirname(path) not in [os.path.join(ROOT, folder) for folder in FOLDERS]:
         raise Refused(f"{wish['path']} is no place for configuration of nginx.")
     if wish.get("state") == "absent":
         return Entry({"path": path, "state": "absent"})
+    if wish.get("link"):
+        return Entry({"path": path, "link": wish["link"]})
     content = for_this_nginx(wish["content"], version, os.path.exists("/proc/net/if_inet6"))
     return Entry({"path": path, "content": content, "owner": "root", "group": "root", "mode": "0644"})
 
@@ -194,6 +211,9 @@ def put_copy(entry, path):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
         return
+    if entry.state == "link":
+        os.symlink(entry.link, path)
+        return
     with open(path, "wb") as file:
         file.write(entry.content)
 
@@ -244,7 +264,7 @@ def workers():
 
 def difference(entry, seen):
     before = seen.content.decode(errors="replace") if seen.kind == "file" else ""
-    after = entry.content.decode() if entry.state == "file" else ""
+    after = entry.content.decode() if entry.state == "file" else f"-> {entry.link}\n" if entry.link else ""
     return {"before_header": entry.path, "after_header": entry.path, "before": before, "after": after}
 
 

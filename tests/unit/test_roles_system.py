@@ -30,6 +30,7 @@ def load(path: str, name: str) -> ModuleType:
 
 lock = load("plugins/module_utils/webops_lock.py", "ansible.module_utils.webops_lock")
 place = load("plugins/module_utils/webops_place.py", "ansible.module_utils.webops_place")
+record = load("plugins/module_utils/webops_record.py", "ansible.module_utils.webops_record")
 postgresql = load("plugins/module_utils/webops_postgresql.py", "ansible.module_utils.webops_postgresql")
 quoting = load("plugins/filter/nginx.py", "webops_filter_nginx")
 nginx = load("plugins/modules/webops_nginx.py", "webops_module_nginx")
