@@ -1,4 +1,4 @@
-"""A bare machine becomes a ready server, whatever login the person has for it."""
+"""A bare machine becomes a ready server, whatever login the person has for it, and a bare one again."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
+import yaml
 
 from sandbox.snapshot import difference
 from sandbox.suite import Sandbox
 from tests.sandbox.roles.conftest import Ready, key_pair, once
-from tests.sandbox.roles.play import Login
+from tests.sandbox.roles.play import ROOT, Login
 
 pytestmark = pytest.mark.sandbox
 
@@ -21,6 +22,19 @@ def bare(box: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rea
     server = box.up("bare", "trixie")
     box.guest(server, ["sh", "-c", "apt-get -qy purge 'python3*' && ! command -v python3"])
     yield Ready(box, server, key_pair(box), tmp_path_factory.mktemp("play"))
+    box.down(server)
+
+
+@pytest.fixture(scope="module", params=["bookworm", "trixie"])
+def stocked(request: pytest.FixtureRequest, box: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ready]:
+    """A bare server with the packages that WebOps brings, for these stay when it goes."""
+    server = box.up(f"stocked-{request.param}", request.param)
+    variables = yaml.safe_load((ROOT / "roles/server/vars/main.yml").read_text())
+    box.guest(server, ["sh", "-c", 'apt-get -qy update && apt-get -qy install --no-install-recommends "$@"', "sh",
+                       *variables["__server_packages"]], timeout=600)
+    key = key_pair(box)
+    box.guest(server, ["sh", "-c", "cat >> /root/.ssh/authorized_keys"], text=key.with_suffix(".pub").read_text())
+    yield Ready(box, server, key, tmp_path_factory.mktemp("play"))
     box.down(server)
 
 
@@ -52,6 +66,46 @@ def test_first_contact_with_a_sudo_password_and_without_python(bare: Ready) -> N
     assert again.code == 0 and again.changed == [], again.output
     assert bare.play("server", "web", values, check=True).changed == []
     assert bare.play("server", "web", values, plain=True).changed == []
+
+
+def test_what_came_goes_again(stocked: Ready) -> None:
+    """By the account that goes with it; what is left are packages, and data with the user that owns it."""
+    before = stocked.snapshot()
+    made = stocked.play("server", "web", {"server_public_keys": [stocked.key.with_suffix(".pub").read_text().strip()]},
+                        account="root")
+    assert made.code == 0, made.words() or made.output
+    ready_list = stocked.snapshot()
+    stocked.run("sh", "-c", 'echo \'{"kind": "static_site", "name": "shop"}\' > /etc/webops/resources/shop.json')
+    for check in (True, False):
+        refused = stocked.play("server", "web", {}, action="remove", check=check)
+        assert "This server still has shop (static_site). Nothing was changed." in refused.words(), refused.output
+    stocked.run("rm", "/etc/webops/resources/shop.json")
+    rehearsed = stocked.play("server", "web", {}, action="remove", check=True)
+    assert rehearsed.code == 0, rehearsed.words() or rehearsed.output
+    assert difference(ready_list, stocked.snapshot()) == [], "--check and what is refused change nothing"
+    number = stocked.run("id", "-u", "webops-admin").strip()
+    gone = stocked.play("server", "web", {}, action="remove")
+    assert gone.code == 0 and not gone.failed, gone.words() or gone.output
+    assert gone.changed == rehearsed.changed and len(gone.changed) == 3
+    left = difference(before, stocked.snapshot())
+    assert [line for line in left if "unit-file session-" not in line] == []
+    stocked.run("timeout", "60", "sh", "-c", f"while pgrep -U {number}; do sleep 0.5; done")
+    assert stocked.run("sh", "-c", "ls -d /run/webops /run/lock/webops-* /home/webops-* || true") == ""
+    assert sign_in(stocked, "webops-admin", "true").returncode == 255
+
+
+def test_data_outlives_the_server_role(stocked: Ready) -> None:
+    once(stocked)
+    keys = {"server_public_keys": [stocked.key.with_suffix(".pub").read_text().strip()]}
+    assert stocked.play("server", "web", keys, account="root").code == 0
+    stocked.run("useradd", "--system", "--comment", "webops shop", "--groups", "webops-apps", "wo-shop")
+    stocked.run("install", "-D", "-o", "wo-shop", "/dev/null", "/srv/webops/shop/shared/media/cat.jpg")
+    before = stocked.snapshot()
+    gone = stocked.play("server", "web", {}, action="remove", plain=True)
+    assert gone.code == 0, gone.words() or gone.output
+    assert gone.results["See that no resource is left on the server"]["webops_summary"] == "data stays: shop"
+    left = [line for line in difference(before, stocked.snapshot()) if "/srv/webops" in line or "wo-shop" in line]
+    assert left == [] and "wo-shop" in stocked.run("getent", "group", "webops-apps")
 
 
 def test_the_accounts_have_their_rights_and_no_others(ready: Ready) -> None:
