@@ -15,10 +15,10 @@ _LONGEST = 2000
 _NEXT = "The step below shows all that it said. Mend the cause and run it again: what is done already stays as it is."
 _NO_SUDO = r"(incorrect|missing) sudo password|sudo: a password is required|is not in the sudoers file"
 #: How Mitogen says that the line broke while something was being done behind sudo: not as "unreachable".
-_BROKEN = r"the respondent Context has disconnected"
+_BROKEN = r"the respondent Context has disconnected|Channel closed by|no route to Context"
+#: The last one's sentence is right whether the line broke in the middle or a new one did not come about: which of
+#: the two is noticed first is chance.
 _NO_CONNECTION = (
-    (_BROKEN, "The connection to {server} broke.",
-     "What was begun there may still be going on. Check the server, then run it again: webops server test {server}"),
     (r"REMOTE HOST IDENTIFICATION HAS CHANGED|Host key verification failed|mismatching host key",
      "{server} shows another host key than the one that was accepted.",
      "If the server was installed anew, look at the new fingerprint on the server's page and accept it. "
@@ -31,8 +31,9 @@ _NO_CONNECTION = (
      "Check the address of the server and the name service of this machine."),
     (_NO_SUDO, "{server} did not allow sudo.",
      "Give the right sudo password with the login, or check that the user may use sudo."),
-    (r"", "{server} could not be reached over SSH.",
-     "Check that the server is on and that its address and port are right: webops server test {server}"),
+    (r"", "The SSH connection to {server} failed.",
+     "A step that had begun there may still be going on. Before you run it again, check that the server is on and that "
+     "its address and port are right: webops server test {server}"),
 )
 
 

@@ -61,7 +61,7 @@ def test_a_failure_is_told_in_its_own_words(shared: Installation):
 def test_a_server_that_does_not_answer_is_told_so(shared: Installation):
     number = shared.submit("remote")
     run = shared.ended(number)
-    assert (run.state, run.error) == ("failed", "here could not be reached over SSH.")
+    assert (run.state, run.error) == ("failed", "The SSH connection to here failed.")
     assert "webops server test here" in run.next_step
 
 
