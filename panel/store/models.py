@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     JSON,
@@ -25,6 +25,9 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+if TYPE_CHECKING:
+    from panel.store.planned import Drift
 
 
 class State(enum.StrEnum):
@@ -178,6 +181,7 @@ class Resource(Base):
     server: Mapped[Server] = relationship(back_populates="resources", lazy="joined")
     parent: Mapped[Resource | None] = relationship(remote_side="Resource.id", back_populates="parts")
     parts: Mapped[list[Resource]] = relationship(back_populates="parent", cascade="all, delete-orphan")
+    drift: Mapped[Drift | None] = relationship(back_populates="resource", cascade="all, delete-orphan", uselist=False)
 
 
 class Run(Base):
@@ -194,6 +198,12 @@ class Run(Base):
     action: Mapped[str] = mapped_column(String(64))
     mode: Mapped[Mode] = mapped_column(default=Mode.APPLY)
     state: Mapped[State] = mapped_column(default=State.QUEUED)
+    #: Why it was made: "" what somebody asked for, "plan", "drift".
+    purpose: Mapped[str] = mapped_column(String(16), default="")
+    #: Variables of WebOps' own for the play, beside the values: webops_planned, webops_confirmed.
+    conditions: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    #: Of a drift check made by the clock: the server, where only one such check goes on at a time.
+    drift_server: Mapped[int | None]
     #: Values as sent, without secrets: resource's values and the action's own.
     values: Mapped[dict[str, Any]] = mapped_column(default=dict)
     #: Secrets of this run only (a first-contact login, an action's secret), sealed; wiped when the run ends.
@@ -227,6 +237,9 @@ class Run(Base):
         # The lock itself: at most one running run per lock, whatever the workers think.
         Index("one_running_run_per_lock", "lock", unique=True,
               sqlite_where=text("state = 'running'"), postgresql_where=text("state = 'running'")),
+        Index("one_drift_check_per_server", "drift_server", unique=True,
+              sqlite_where=text("state IN ('queued', 'running')"),
+              postgresql_where=text("state IN ('queued', 'running')")),
         Index("runs_by_state", "state"),
         Index("runs_by_resource", "resource_id", "id"),
     )
@@ -270,3 +283,9 @@ class Event(Base):
     seconds: Mapped[float | None] = mapped_column(Float)
     #: summary, msg, next, journal, stdout, stderr, diff (list of {before, after, header…}), cut (bytes left out), …
     data: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+
+from panel.store import planned  # noqa: E402  further tables of the same database
+
+__all__ = ["Base", "Event", "Mode", "Moment", "Observed", "Resource", "Run", "RunServer", "Server", "SignIn", "State",
+           "Token", "User", "planned"]

@@ -129,6 +129,9 @@ def upgrade() -> None:
             ),
             nullable=False,
         ),
+        sa.Column("purpose", sa.String(length=16), nullable=False),
+        sa.Column("conditions", sa.JSON(), nullable=False),
+        sa.Column("drift_server", sa.Integer(), nullable=True),
         sa.Column("values", sa.JSON(), nullable=False),
         sa.Column("secrets", sa.LargeBinary(), nullable=True),
         sa.Column("actor", sa.String(length=64), nullable=False),
@@ -156,6 +159,14 @@ def upgrade() -> None:
         unique=True,
         sqlite_where=sa.text("state = 'running'"),
         postgresql_where=sa.text("state = 'running'"),
+    )
+    op.create_index(
+        "one_drift_check_per_server",
+        "runs",
+        ["drift_server"],
+        unique=True,
+        sqlite_where=sa.text("state IN ('queued', 'running')"),
+        postgresql_where=sa.text("state IN ('queued', 'running')"),
     )
     op.create_index("runs_by_resource", "runs", ["resource_id", "id"], unique=False)
     op.create_index("runs_by_state", "runs", ["state"], unique=False)
@@ -206,12 +217,90 @@ def upgrade() -> None:
         sa.UniqueConstraint("run_id", "host"),
     )
 
+    op.create_table(
+        "plans",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("run_id", sa.Integer(), nullable=True),
+        sa.Column("resource_id", sa.Integer(), nullable=True),
+        sa.Column("resource_name", sa.String(length=64), nullable=False),
+        sa.Column("kind", sa.String(length=64), nullable=False),
+        sa.Column("server_id", sa.Integer(), nullable=True),
+        sa.Column("server_name", sa.String(length=64), nullable=False),
+        sa.Column("action", sa.String(length=64), nullable=False),
+        sa.Column("values", sa.JSON(), nullable=False),
+        sa.Column("secrets", sa.LargeBinary(), nullable=True),
+        sa.Column("timeout", sa.Integer(), nullable=False),
+        sa.Column("actor", sa.String(length=64), nullable=False),
+        sa.Column("door", sa.String(length=16), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
+        sa.Column(
+            "state",
+            sa.Enum(
+                "new", "ready", "failed", "applied", "expired", "refused",
+                name="planstate", native_enum=False, length=16,
+            ),
+            nullable=False,
+        ),
+        sa.Column("refusal", sa.Text(), nullable=False),
+        sa.Column("fingerprint", sa.JSON(), nullable=False),
+        sa.Column("changes", sa.JSON(), nullable=False),
+        sa.Column("facts", sa.JSON(), nullable=False),
+        sa.Column("steps", sa.Integer(), nullable=False),
+        sa.Column("approved_by", sa.String(length=64), nullable=False),
+        sa.Column("approved_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("applied_run_id", sa.Integer(), nullable=True),
+        sa.ForeignKeyConstraint(["applied_run_id"], ["runs.id"], ondelete="SET NULL"),
+        sa.ForeignKeyConstraint(["resource_id"], ["resources.id"], ondelete="SET NULL"),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], ondelete="SET NULL"),
+        sa.ForeignKeyConstraint(["server_id"], ["servers.id"], ondelete="SET NULL"),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("plans_by_applied_run", "plans", ["applied_run_id"], unique=False)
+    op.create_index("plans_by_resource", "plans", ["resource_id", "id"], unique=False)
+    op.create_index("plans_by_run", "plans", ["run_id"], unique=False)
+    op.create_table(
+        "drifts",
+        sa.Column("resource_id", sa.Integer(), nullable=False),
+        sa.Column(
+            "interval",
+            sa.Enum("off", "hourly", "daily", name="interval", native_enum=False, length=16),
+            nullable=False,
+        ),
+        sa.Column(
+            "state",
+            sa.Enum(
+                "unknown", "in_sync", "drifted", "check_failed", name="driftstate", native_enum=False, length=16
+            ),
+            nullable=False,
+        ),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("run_id", sa.Integer(), nullable=True),
+        sa.Column("changes", sa.JSON(), nullable=False),
+        sa.Column("facts", sa.JSON(), nullable=False),
+        sa.Column("due", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(["resource_id"], ["resources.id"], ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], ondelete="SET NULL"),
+        sa.PrimaryKeyConstraint("resource_id"),
+    )
+
 
 def downgrade() -> None:
+    op.drop_table("drifts")
+    op.drop_index("plans_by_run", table_name="plans")
+    op.drop_index("plans_by_resource", table_name="plans")
+    op.drop_index("plans_by_applied_run", table_name="plans")
+    op.drop_table("plans")
     op.drop_table("run_servers")
     op.drop_table("events")
     op.drop_index("runs_by_state", table_name="runs")
     op.drop_index("runs_by_resource", table_name="runs")
+    op.drop_index(
+        "one_drift_check_per_server",
+        table_name="runs",
+        sqlite_where=sa.text("state IN ('queued', 'running')"),
+        postgresql_where=sa.text("state IN ('queued', 'running')"),
+    )
     op.drop_index(
         "one_running_run_per_lock",
         table_name="runs",
