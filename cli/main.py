@@ -11,7 +11,7 @@ from cli.lazy import LazyGroup
 _COMMANDS = {
     "login": ("cli.login:login", "Sign in to a panel"),
     "logout": ("cli.login:logout", "Sign out; the token is withdrawn"),
-    "server": ("cli.servers:server", "Servers: add, list, show, ready, remove"),
+    "server": ("cli.servers:server", "Servers: add, list, show, ready, remove, forget"),
     "kinds": ("cli.listing:kinds", "What can be asked for"),
     "apply": ("cli.asked:apply", "Ask for a resource, new or changed"),
     "list": ("cli.listing:list_resources", "Resources with what was seen of them"),

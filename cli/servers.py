@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,10 @@ def _login_options(command: Any) -> Any:
 @click.pass_context
 def add(ctx: click.Context, /, name: str, address: str, port: int, accept_host_key: str | None, no_wait: bool,
         as_json: bool, **how: Any) -> None:
-    """Add a server, compare its host key, and make it ready where a login (--user) is given."""
+    """Add a server, compare its host key, and make it ready where a login (--user) is given.
+
+    --user alone stands for WebOps' own key: its public line is shown, to be put among that user's authorized keys.
+    """
     if _is_local(ctx):
         from cli.local import servers
 
@@ -65,12 +69,17 @@ def add(ctx: click.Context, /, name: str, address: str, port: int, accept_host_k
         raise Stop(f"The host key of {name} was not accepted, so nothing can be done there yet.", Exit.REFUSED,
                    next_step=f"webops server accept {name}")
     row = panel.post(f"/servers/{part(name)}/host-key", {"fingerprint": accept_host_key or _best(row)})
+    if login and len(login) == 1 and not _is_let_in(name, login["user"], row["public_key"]):
+        raise Stop(f"{name} was added, and is not ready yet.", Exit.REFUSED,
+                   next_step=f"webops server ready {name} --user {login['user']}, once the line is there")
     if login:
         ctx.exit(int(_ready(ctx, name, login, no_wait, as_json)))
     if as_json:
         tables.as_json(row)
     else:
-        click.echo(f"Added {name}. Next: webops server ready {name} --user root --key-file FILE")
+        click.echo(f"Added {name}. Next: webops server ready {name} --user root --key-file FILE\n"
+                   f"or let this key in there, and then: webops server ready {name} --user root\n"
+                   f"  {row['public_key'].strip()}")
 
 
 def _best(row: dict[str, Any]) -> str:
@@ -111,9 +120,14 @@ def _login(how: dict[str, Any]) -> dict[str, str] | None:
         login["password"] = _secret(how["password_file"], f"Password of {how['user']}")
     if how["ask_sudo_password"] or how["sudo_password_file"]:
         login["sudo_password"] = _secret(how["sudo_password_file"], "Sudo password")
-    if len(login) == 1:
-        raise click.UsageError("Give --key-file, --ask-password or --password-file with --user.")
     return login
+
+
+def _is_let_in(name: str, user: str, public_key: str) -> bool:
+    """Show WebOps' public key for the server, and wait until the person has put it there."""
+    click.echo(f"On {name}, as {user}, let WebOps' key for it in:", err=True)
+    click.echo(f"  mkdir -p -m 700 ~/.ssh && echo '{public_key.strip()}' >> ~/.ssh/authorized_keys", err=True)
+    return sys.stdin.isatty() and click.confirm("Is it there?", default=True, err=True)
 
 
 def _secret(file: str | None, words: str) -> str:
@@ -154,7 +168,10 @@ def accept_key(ctx: click.Context, name: str, fingerprint: str | None) -> None:
 @_login_options
 @click.pass_context
 def ready(ctx: click.Context, /, name: str, no_wait: bool, as_json: bool, **how: Any) -> None:
-    """Make a server ready (again). Without a login WebOps uses its own account, which the first time made."""
+    """Make a server ready (again). Without a login WebOps uses its own account, which the first time made.
+
+    --user alone: that user has WebOps' public key (`webops server show NAME`) among its authorized keys.
+    """
     if _is_local(ctx):
         from cli.local import servers
 
@@ -213,11 +230,43 @@ def test(ctx: click.Context, name: str, as_json: bool) -> None:
 
 @server.command("remove")
 @click.argument("name")
+@click.option("--check", is_flag=True, help="Show what would go, and change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask whether you are sure.")
+@click.option("--no-wait", is_flag=True, help="Do not wait for the run's end.")
+@click.option("--local", is_flag=True, expose_value=False, help="Run the playbook from here, without a panel.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_context
-def remove(ctx: click.Context, name: str, yes: bool) -> None:
-    """Forget a server. On the machine itself nothing changes."""
+def remove(ctx: click.Context, name: str, check: bool, yes: bool, no_wait: bool, as_json: bool) -> None:
+    """Take WebOps off a server: accounts, rights, programs, directories. Debian packages stay, and so does data.
+
+    Refused while a resource is on it. For a server that is gone: `webops server forget`.
+    """
+    if not (yes or check):
+        click.confirm(f"Remove {name}? All that WebOps made there goes, its accounts with it", abort=True)
+    if _is_local(ctx):
+        from cli.local import servers
+
+        ctx.exit(int(servers.remove(name, check)))
+    from cli.follow import follow
+
+    panel = _panel(ctx).panel
+    run = panel.post(f"/servers/{part(name)}/runs", {"action": "remove", "mode": "check" if check else "apply"})["run"]
+    ctx.exit(int(follow(panel, run, wait=not no_wait, as_json=as_json)))
+
+
+@server.command("forget")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask whether you are sure.")
+@click.option("--local", is_flag=True, expose_value=False, help="Strike it from inventory/.")
+@click.pass_context
+def forget(ctx: click.Context, name: str, yes: bool) -> None:
+    """Forget a server that is gone, here only. On the machine itself nothing changes."""
     if not yes:
-        click.confirm(f"Forget the server {name}? What runs there goes on running", abort=True)
-    _panel(ctx).panel.delete(f"/servers/{part(name)}")
-    click.echo(f"Forgot {name}.")
+        click.confirm(f"Forget {name} here only? What WebOps made there stays there", abort=True)
+    if _is_local(ctx):
+        from cli.local import servers
+
+        servers.forget(name)
+    else:
+        _panel(ctx).panel.delete(f"/servers/{part(name)}")
+    click.echo(f"Forgot {name}. On the server itself nothing was changed.")

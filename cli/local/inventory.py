@@ -101,6 +101,10 @@ class Inventory:
         self._data.setdefault("server", {})[server.name] = {"ansible_host": server.address, "ansible_port": server.port}
         self._write()
 
+    def drop_server(self, name: str) -> None:
+        self._data.get("server", {}).pop(name, None)
+        self._write()
+
     def put(self, one: Resource) -> None:
         """Add or change a resource, values and all."""
         facts = self._data.get(one.kind, {}).get(one.host) or {}

@@ -8,6 +8,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import click
+
 from cli.exits import Exit, Stop
 from cli.local.inventory import Inventory, Server, key_file, known_hosts, place
 from cli.local.play import play
@@ -43,10 +45,38 @@ def ready(name: str, login: dict[str, str] | None) -> Exit:
                     values=values)
 
 
+def remove(name: str, check: bool) -> Exit:
+    """Take WebOps off the server by the role's `remove`; when it is off, the server leaves inventory/ too."""
+    inventory = Inventory()
+    server = _unused(inventory, name)
+    code = play(ROOT / "playbooks" / "server.yml", server.name, inventory.hosts_file, action="remove", values={},
+                check=check)
+    if code is Exit.OK and not check:
+        inventory.drop_server(server.name)
+    return code
+
+
+def forget(name: str) -> None:
+    """Strike the server from inventory/; on the machine nothing changes."""
+    inventory = Inventory()
+    inventory.drop_server(_unused(inventory, name).name)
+
+
+def _unused(inventory: Inventory, name: str) -> Server:
+    server = inventory.server(name)
+    names = sorted(one.name for one in inventory.resources() if one.server == name)
+    if names:
+        raise Stop(f"{name} still has {', '.join(names)}.", Exit.REFUSED, code="server_in_use",
+                   next_step="remove what is on it first")
+    return server
+
+
 def _connection(login: dict[str, str] | None, private: Path) -> dict[str, str]:
     if login is None:
         return {}
     found = {"ansible_user": login["user"]}
+    if not {"private_key", "password"} & set(login):
+        click.echo(f"{login['user']} must have this line in ~/.ssh/authorized_keys: {_own_key()}", err=True)
     if "private_key" in login:
         key = private / "login_key"
         key.touch(0o600)

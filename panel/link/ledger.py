@@ -60,6 +60,7 @@ def saw(target: Target, seen: dict[str, Any]) -> Noted:
     figures = tidy(seen.get("figures") if isinstance(seen.get("figures"), dict) else {})
     overall = _overall(target, seen, figures)
     with db.session() as session:
+        _withdraw_offer(session, target)
         rows = session.scalars(select(Resource).where(Resource.server_id == target.server_id)).all()
         verdicts = [(row, verdict.resource(row.name, row.kind, target.name, row.applied_at is not None, seen))
                     for row in rows]
@@ -99,6 +100,14 @@ def offer(target: Target, keys: list[str]) -> bool:
         session.execute(update(Server).where(Server.id == row.id).values(offered_host_key=offered))
         session.commit()
         return True
+
+
+def _withdraw_offer(session: Session, target: Target) -> None:
+    """It shows the accepted key again, so the other one, which somebody else may have shown, is not asked about."""
+    row = session.get(Server, target.server_id)
+    if row and row.offered_host_key and row.host_key == target.host_key:
+        row.offered_host_key = ""
+        session.flush()
 
 
 def _since(row: Server | None, since: datetime) -> datetime:

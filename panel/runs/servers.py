@@ -23,16 +23,21 @@ from sqlalchemy.orm import Session
 from panel.catalog import Problem, Refused, catalog, clean
 from panel.catalog.formats import problem
 from panel.link import client
-from panel.runs.errors import NameTaken, NoHostKey, ServerInUse, WrongFingerprint
+from panel.runs import bell
+from panel.runs.errors import NameTaken, NoHostKey, NotReady, ServerInUse, WrongFingerprint
 from panel.runs.spec import LOGIN
 from panel.runs.submit import SERVER_KIND, submit
-from panel.store.models import Resource, Run, RunServer, Server, State
+from panel.store.models import Mode, Resource, Run, RunServer, Server, State
 from panel.store.seal import seal
 
 
 @dataclass(frozen=True)
 class Login:
-    """For the first contact; used by one run and wiped when it ends."""
+    """For the first contact; used by one run and wiped when it ends.
+
+    With neither password nor private key, the user has WebOps' own public key for this server among its
+    authorized keys.
+    """
 
     user: str
     password: str = field(default="", repr=False)
@@ -58,6 +63,7 @@ def add(session: Session, name: str, address: str, port: int, actor: str) -> Ser
     except IntegrityError as wrong:
         session.rollback()
         raise _taken(name) from wrong
+    bell.look(server.id)
     return server
 
 
@@ -69,6 +75,7 @@ def look_again(session: Session, server: Server) -> None:
     known = set(server.host_key.splitlines())
     server.offered_host_key = "" if known and known <= set(keys) else "\n".join(keys)
     session.commit()
+    bell.look(server.id)
 
 
 def accept(session: Session, server: Server, fingerprint: str, actor: str) -> None:
@@ -86,9 +93,11 @@ def accept(session: Session, server: Server, fingerprint: str, actor: str) -> No
                                f"not {wanted or 'nothing'}. Compare it once more; if it differs, do not accept it.")
     server.host_key, server.offered_host_key = server.offered_host_key, ""
     session.commit()
+    bell.look(server.id)
 
 
-def ready(session: Session, server: Server, login: Login | None, actor: str, door: str) -> Run:
+def ready(session: Session, server: Server, login: Login | None, actor: str, door: str, *, mode: Mode = Mode.APPLY,
+          timeout: int | None = None) -> Run:
     """A run of `server`: it makes the two accounts with WebOps' key, and what every kind needs. COMMITS.
 
     `login` may be left out for a server that is ready already. Refused: a login that cannot be used.
@@ -99,12 +108,34 @@ def ready(session: Session, server: Server, login: Login | None, actor: str, doo
         _check_login(login)
     cleaned = clean(catalog().kind(SERVER_KIND), "main", {"server_public_keys": [server.public_key]})
     secrets = {**cleaned.secrets, **({LOGIN: vars(login)} if login else {})}
-    return submit(session, kind=SERVER_KIND, action="main", actor=actor, door=door, server=server,
-                  values=cleaned.values, secrets=secrets)
+    return submit(session, kind=SERVER_KIND, action="main", actor=actor, door=door, server=server, mode=mode,
+                  values=cleaned.values, secrets=secrets, timeout=timeout)
 
 
-def remove(session: Session, server: Server, actor: str) -> None:
+def remove(session: Session, server: Server, actor: str, door: str, *, mode: Mode = Mode.APPLY,
+           timeout: int | None = None) -> Run:
+    """A run that takes WebOps off the machine; when it succeeded, the server's row goes too. COMMITS.
+
+    ServerInUse: something is still there or going on. NotReady: WebOps has nothing there; `forget` it.
+    """
+    _check_unused(session, server)
+    if server.ready_at is None:
+        raise NotReady(f"{server.name} was never made ready, so there is nothing to take away. Forget it: "
+                       f"webops server forget {server.name}")
+    return submit(session, kind=SERVER_KIND, action="remove", actor=actor, door=door, server=server, mode=mode,
+                  timeout=timeout)
+
+
+def forget(session: Session, server: Server, actor: str) -> None:
     """WebOps forgets the server; on the machine nothing changes. COMMITS. ServerInUse: something is still there."""
+    _check_unused(session, server)
+    number = server.id
+    session.delete(server)
+    session.commit()
+    bell.look(number)
+
+
+def _check_unused(session: Session, server: Server) -> None:
     names = list(session.scalars(select(Resource.name).where(Resource.server_id == server.id).order_by(Resource.name)))
     if names:
         raise ServerInUse(f"{server.name} still has {', '.join(names)}. Remove what is on it first.")
@@ -112,8 +143,6 @@ def remove(session: Session, server: Server, actor: str) -> None:
         RunServer.server_id == server.id, Run.state.in_([State.QUEUED, State.RUNNING])))
     if active:
         raise ServerInUse(f"A run is still going on {server.name}. Wait for it, or cancel it.")
-    session.delete(server)
-    session.commit()
 
 
 def fingerprints(lines: str) -> list[str]:
@@ -147,8 +176,6 @@ def _taken(name: str) -> NameTaken:
 def _check_login(login: Login) -> None:
     found = problem("unix_user", login.user)
     problems = [Problem("login.user", found.code, found.message)] if found else []
-    if not login.password and not login.private_key:
-        problems.append(Problem("login.password", "required", "Give the password or the private key of this user."))
     if login.private_key and (words := _key_problem(login.private_key)):
         problems.append(Problem("login.private_key", "invalid_key", words))
     if problems:

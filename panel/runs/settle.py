@@ -16,7 +16,7 @@ from panel.runs.parts import drop_unwanted, family
 from panel.runs.submit import SERVER_KIND, ring_next
 from panel.runs.translate import note
 from panel.store import db
-from panel.store.models import Mode, Run, RunServer, Server, State
+from panel.store.models import Mode, Resource, Run, RunServer, Server, State
 
 
 @dataclass
@@ -98,6 +98,8 @@ def _follow(session: Session, run: Run, outcome: Outcome, at: datetime) -> None:
         for part in run.servers:
             if part.server and run.action == "main":
                 _made_ready(part.server, outcome.facts.get(part.host), at)
+            elif part.server and run.action == "remove":
+                _removed(session, part.server)
     elif run.resource and run.action == "main":
         drop_unwanted(session, run.resource)
         session.flush()
@@ -111,3 +113,10 @@ def _made_ready(server: Server, facts: dict[str, object] | None, at: datetime) -
     server.ready_at = at
     if facts:
         server.facts = facts
+
+
+def _removed(session: Session, server: Server) -> None:
+    """Its row goes, unless somebody asked for something there meanwhile: then it has to be made ready anew."""
+    server.ready_at = None
+    if not session.scalar(select(Resource.id).where(Resource.server_id == server.id).limit(1)):
+        session.delete(server)

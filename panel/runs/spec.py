@@ -87,11 +87,18 @@ def _connection(server: Server, run: Run, kind: Kind, login: dict[str, Any] | No
     found["ansible_user"] = login["user"]
     if login.get("private_key"):
         found["ansible_ssh_private_key_file"] = str(directory / "login_key")
+    elif _uses_our_key(login):
+        found["ansible_ssh_private_key_file"] = str(directory / key_name(server))
     if login.get("password"):
         found["ansible_password"] = login["password"]
     if login.get("sudo_password") or login.get("password"):
         found["ansible_become_password"] = login.get("sudo_password") or login["password"]
     return found
+
+
+def _uses_our_key(login: dict[str, Any] | None) -> bool:
+    """Our accounts always; somebody else's where our public key was put among their authorized keys."""
+    return login is None or not (login.get("password") or login.get("private_key"))
 
 
 def key_name(server: Server) -> str:
@@ -102,10 +109,10 @@ def _files(run: Run, login: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
     """Files of the private directory. The key is a file on tmpfs and not in an agent: there is no process to forget."""
     servers = [part.server for part in run.servers if part.server]
     yield "known_hosts", "".join(known_hosts(server) for server in servers)
-    if login is None:
+    if _uses_our_key(login):
         for server in servers:
             yield key_name(server), key_of(server)
-    elif login.get("private_key"):
+    elif login and login.get("private_key"):
         yield "login_key", login["private_key"].rstrip("\n") + "\n"
 
 
@@ -113,7 +120,7 @@ def _secret_texts(run: Run, login: dict[str, Any] | None, secrets: dict[str, Any
     yield from redact.texts(list(secrets.values()))
     if login:
         yield from redact.texts([login.get(key) for key in ("password", "private_key", "sudo_password")])
-    else:
+    if _uses_our_key(login):
         yield from (key_of(part.server) for part in run.servers if part.server)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from panel.catalog import Kind, NoSuchKind, catalog
@@ -35,6 +35,7 @@ def submit(session: Session, *, kind: str, action: str, actor: str, door: str, r
     if target is None:
         raise Unknown("A run needs a resource or a server.")
     check(_kind(kind), action, target)
+    _check_stays(session, target)
     name = resource.name if resource else name
     run = Run(lock=lock_of(resource, target, name), kind=kind, action=action, mode=mode, actor=actor, door=door,
               resource=resource, resource_name=name or target.name, values=dict(values or {}),
@@ -107,8 +108,20 @@ def check(kind: Kind, action: str, server: Server) -> None:
     if not server.host_key:
         raise NoHostKey(f"Nobody has accepted the host key of {server.name} yet. "
                         "Compare its fingerprint and accept it.")
+    if server.offered_host_key:
+        raise NoHostKey(f"{server.name} shows another host key than the one that was accepted, so nothing is sent "
+                        f"there. Compare the new fingerprint: webops server accept {server.name}")
     if server.ready_at is None and kind.name != SERVER_KIND:
         raise NotReady(f"{server.name} is not ready yet. Make it ready first: webops server ready {server.name}")
+
+
+def _check_stays(session: Session, server: Server) -> None:
+    """NotReady: a run is taking WebOps off this server, so nothing further can be begun there."""
+    leaving = session.scalar(select(Run.id).join(RunServer).where(
+        RunServer.server_id == server.id, Run.kind == SERVER_KIND, Run.action == "remove", Run.mode == Mode.APPLY,
+        Run.state.in_([State.QUEUED, State.RUNNING])).limit(1))
+    if leaving:
+        raise NotReady(f"{server.name} is being removed (run {leaving}). Wait for its end, or cancel it.")
 
 
 def _timeout(given: int | None) -> int:

@@ -23,7 +23,8 @@ def offer(run: Run) -> Offer | None:
     if run.state.is_active:
         return None
     if run.mode is Mode.CHECK and run.state is State.SUCCEEDED:
-        return Offer(f"{action_label(run.kind, run.action)}…", _form(run), True)
+        form = _of_server(run) if run.kind == "server" else _form(run)
+        return Offer(f"{action_label(run.kind, run.action)}…", form, True) if form else None
     if run.state is State.SUCCEEDED:
         return None
     return _once_more(run)
@@ -33,8 +34,8 @@ def _once_more(run: Run) -> Offer | None:
     action = action_of(run.kind, run.action)
     label = f"{action_label(run.kind, run.action)} again"
     if run.kind == "server":
-        name = run.servers[0].server_name if run.servers and run.servers[0].server_id else ""
-        return Offer(f"{label}…", url_for("servers.ask_login", name=name), True) if name else None
+        form = _of_server(run)
+        return Offer(f"{label}…", form, True) if form else None
     if action is None:
         return None
     if run.resource is None or run.mode is Mode.CHECK:
@@ -42,6 +43,14 @@ def _once_more(run: Run) -> Offer | None:
     if run.action == "main" or not (action.parameters or action.dangerous):
         return Offer(label, "", True)
     return Offer(f"{label}…", _form(run), True)
+
+
+def _of_server(run: Run) -> str:
+    """The form for this action of a server; nothing where the server is gone."""
+    if not run.servers or run.servers[0].server_id is None:
+        return ""
+    return url_for("servers.ask_removal" if run.action == "remove" else "servers.ask_login",
+                   name=run.servers[0].server_name)
 
 
 def _form(run: Run) -> str:

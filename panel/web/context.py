@@ -7,7 +7,7 @@ from typing import Any
 from flask import Flask
 from flask_login import current_user
 
-from panel.web import clock, machine, queries, words
+from panel.web import clock, heartbeat, machine, queries, words
 from panel.web.database import database
 
 
@@ -15,7 +15,9 @@ def _frame() -> dict[str, Any]:
     """Who is signed in and the numbers in the navigation; error and sign-in pages need neither."""
     if not current_user.is_authenticated:
         return {}
-    return {"actor": current_user.user, "counts": queries.counts(database())}
+    counts = queries.counts(database())
+    silent = counts.servers > 0 and heartbeat.link.is_silent()
+    return {"actor": current_user.user, "counts": counts, "link_is_silent": silent}
 
 
 def init(app: Flask) -> None:

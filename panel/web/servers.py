@@ -7,11 +7,11 @@ import re
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from panel.catalog import Refused
+from panel.catalog import Problem, Refused
 from panel.link import client
 from panel.runs import servers as machines
 from panel.runs.errors import RunsError
-from panel.store.models import Server
+from panel.store.models import Mode, Server
 from panel.web import machine, queries, ssh_keys
 from panel.web.auth import current_actor, signed_in
 from panel.web.database import database
@@ -82,7 +82,11 @@ def ask_host_key(name: str) -> str:
 @signed_in
 def accept_host_key(name: str) -> Response:
     server = queries.server(database(), name)
+    was_another = bool(server.host_key)
     machines.accept(database(), server, request.form.get("fingerprint", ""), current_actor().name)
+    if was_another and server.ready_at:
+        flash("The new key is accepted. If the server was installed anew, make it ready once more: with the login of "
+              "somebody there, for WebOps' own accounts are gone with the old system.", "changed")
     target = "servers.show" if server.ready_at else "servers.ask_login"
     return redirect(url_for(target, name=server.name), 303)
 
@@ -96,17 +100,26 @@ def scan(name: str) -> Response:
 
 
 def _login_page(server: Server, beside: dict[str, str] | None = None, words: str = "") -> str:
-    return render_template("login.html", here="servers", server=server, beside=beside or {}, trouble=words,
-                           given={"user": request.form.get("user", "root"), "way": request.form.get("way", "password")})
+    given = {"user": request.form.get("user", "root"),
+             "way": request.form.get("way", "account" if server.ready_at else "password")}
+    return render_template("login.html", here="servers", server=server, beside=beside or {}, trouble=words, given=given)
 
 
 def _login(server: Server) -> machines.Login | None:
-    """What was typed; a server that is ready needs none, for WebOps has its own key there."""
-    given = {key: request.form.get(key, "").replace("\r\n", "\n") for key in _FIRST_LOGIN}
-    unused = "private_key" if request.form.get("way") != "key" else "password"
-    given[unused] = ""
-    if server.ready_at and not given["password"] and not given["private_key"]:
+    """What was typed, and only for the way that was chosen. None: by the account that WebOps has there already.
+
+    Refused: the password or the key of the chosen way is missing.
+    """
+    way = request.form.get("way", "")
+    if way == "account" and server.ready_at:
         return None
+    given = {key: request.form.get(key, "").replace("\r\n", "\n") for key in _FIRST_LOGIN}
+    for field, its_way, words in (("password", "password", "Give the password of this user."),
+                                  ("private_key", "key", "Give the private key of this user.")):
+        if way != its_way:
+            given[field] = ""
+        elif not given[field].strip():
+            raise Refused([Problem(f"login.{field}", "required", words)])
     return machines.Login(**{**given, "user": given["user"].strip()})
 
 
@@ -138,25 +151,56 @@ def test(name: str) -> Response:
     return redirect(url_for("servers.show", name=server.name), 303)
 
 
-def _confirmation(server: Server, problem: str = "") -> str:
-    return render_template(
-        "confirm.html", here="servers", heading=f"Forget {server.name}", word=server.name, button="Forget it",
-        lead="WebOps forgets it and its key. The server itself, its accounts and what runs there stay as they are.",
-        back=url_for("servers.show", name=server.name), problem=problem)
+def _removal_page(server: Server, problem: str = "", words: str = "") -> str:
+    resources = [one.name for one in queries.resources(database(), server=server.name) if one.parent_id is None]
+    return render_template("server_removal.html", here="servers", server=server, resources=resources, problem=problem,
+                           trouble=words)
 
 
 @blueprint.get("/servers/<name>/removal")
 @signed_in
 def ask_removal(name: str) -> str:
-    return _confirmation(queries.server(database(), name))
+    return _removal_page(queries.server(database(), name))
 
 
 @blueprint.post("/servers/<name>/removal")
 @signed_in
 def remove(name: str) -> Response | tuple[str, int]:
     server = queries.server(database(), name)
+    is_check = request.form.get("mode") == "check"
+    if not is_check and request.form.get("confirm", "").strip() != server.name:
+        return _removal_page(server, f"This is not '{server.name}'."), 422
+    try:
+        run = machines.remove(database(), server, current_actor().name, "browser",
+                              mode=Mode.CHECK if is_check else Mode.APPLY)
+    except RunsError as wrong:
+        return _removal_page(server, words=wrong.message), trouble(wrong).status
+    return redirect(url_for("runs.show", number=run.id), 303)
+
+
+def _forgetting_page(server: Server, problem: str = "") -> str:
+    return render_template(
+        "confirm.html", here="servers", heading=f"Forget {server.name} here only", word=server.name, button="Forget it",
+        lead="For a server that is gone, or that goes on without WebOps: nothing is changed there. Accounts, programs "
+             "and what runs there stay as they are, and WebOps' key for it is deleted here.",
+        back=url_for("servers.show", name=server.name), problem=problem)
+
+
+@blueprint.get("/servers/<name>/forgetting")
+@signed_in
+def ask_forgetting(name: str) -> str:
+    return _forgetting_page(queries.server(database(), name))
+
+
+@blueprint.post("/servers/<name>/forgetting")
+@signed_in
+def forget(name: str) -> Response | tuple[str, int]:
+    server = queries.server(database(), name)
     if request.form.get("confirm", "").strip() != server.name:
-        return _confirmation(server, f"This is not '{server.name}'."), 422
-    machines.remove(database(), server, current_actor().name)
-    flash(f"{name} was forgotten.", "ok")
+        return _forgetting_page(server, f"This is not '{server.name}'."), 422
+    try:
+        machines.forget(database(), server, current_actor().name)
+    except RunsError as wrong:
+        return _forgetting_page(server, wrong.message), trouble(wrong).status
+    flash(f"{name} was forgotten. On the server itself nothing was changed.", "ok")
     return redirect(url_for("servers.listed"), 303)

@@ -141,13 +141,13 @@ def _label(run: Run) -> str:
 
 def server_badge(server: Server, last: Run | None = None) -> Badge:
     if last is not None and last.state is State.RUNNING:
-        return Badge("running", "Being made ready" if last.action == "main" else "Running")
+        return Badge("running", {"main": "Being made ready", "remove": "Being removed"}.get(last.action, "Running"))
     if not server.host_key:
         return Badge("changed", "Host key not accepted")
     if server.offered_host_key:
         return Badge("failed", "Host key changed")
     if server.ready_at is None:
-        failed = last is not None and last.state in (State.FAILED, State.LOST)
+        failed = last is not None and last.action == "main" and last.state in (State.FAILED, State.LOST)
         return Badge("failed", "Could not be made ready") if failed else Badge("changed", "Not ready yet")
     return {Observed.OK: Badge("ok", "In order"), Observed.STOPPED: Badge("stopped", "Stopped"),
             Observed.FAILED: Badge("failed", "Failing"), Observed.MISSING: Badge("failed", "Not reachable"),

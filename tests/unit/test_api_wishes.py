@@ -130,6 +130,8 @@ def test_a_host_key_is_accepted_only_by_the_fingerprint_that_is_offered(api: Cli
 def test_the_login_for_the_first_contact_is_checked_and_never_shown(api: Client) -> None:
     refused = api("POST", "/servers/web1/runs", {"login": {"user": "root -oX", "pass": "x"}})
     assert refused.status_code == 422
+    alone = api("POST", "/servers/web1/runs", {"login": {"user": "root"}, "mode": "check"}).get_json()["run"]
+    assert alone["mode"] == "check", "with WebOps' own key"
     made = api("POST", "/servers/web1/runs", {"action": "main", "login": {"user": "root", "password": "s3cr3t-once"}})
     assert made.status_code == 202, made.text
     assert "s3cr3t-once" not in made.text
@@ -149,8 +151,12 @@ def test_a_server_address_is_refused_before_anybody_connects(api: Client, monkey
 
 
 def test_a_server_with_something_on_it_stays(api: Client) -> None:
-    answer = api("DELETE", "/servers/web1")
-    assert (answer.status_code, problem(answer)["code"]) == (409, "server_in_use")
+    for answer in (api("DELETE", "/servers/web1"), api("POST", "/servers/web1/runs", {"action": "remove"})):
+        assert (answer.status_code, problem(answer)["code"]) == (409, "server_in_use")
+    never = api("POST", "/servers/db1/runs", {"action": "remove"})
+    assert (never.status_code, problem(never)["code"]) == (409, "server_not_ready"), never.text
+    login = api("POST", "/servers/web1/runs", {"action": "remove", "login": {"user": "root"}})
+    assert login.status_code == 422
 
 
 def test_without_the_link_the_api_says_so_and_what_to_start(api: Client) -> None:

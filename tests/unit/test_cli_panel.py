@@ -189,6 +189,16 @@ def test_a_host_key_is_not_accepted_by_saying_nothing(signed_in: str) -> None:
     assert wrong.exit_code == Exit.REFUSED and "another host key" in wrong.output
 
 
+def test_a_server_is_removed_by_a_run_and_forgotten_by_its_name(signed_in: str) -> None:
+    in_use = webops("server", "remove", "web1", "--yes")
+    assert in_use.exit_code == Exit.REFUSED and "Remove what is on it first" in in_use.output
+    never = webops("server", "remove", "db1", "--yes")
+    assert "webops server forget db1" in never.output
+    done = webops("server", "forget", "db1", "--yes")
+    assert done.exit_code == Exit.OK and "On the server itself nothing was changed" in done.output
+    assert "db1" not in webops("server", "list").output
+
+
 def test_text_of_a_server_cannot_command_the_terminal() -> None:
     from cli.progress import clean
     from cli.tables import clean_cell

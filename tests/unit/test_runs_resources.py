@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from panel.catalog import Refused
 from panel.link import client
-from panel.runs import resources, servers
+from panel.runs import resources, servers, spec
 from panel.runs.errors import (
     DomainTaken,
     NameTaken,
@@ -171,16 +173,52 @@ def test_a_server_from_its_address_to_ready(database, monkeypatch):
         run = servers.ready(s, server, login, "ada", "api")
         assert run.values["server_public_keys"] == [server.public_key]
         assert "hunter22" not in str(run.values) and b"hunter22" not in run.secrets
-        with pytest.raises(ServerInUse):
-            servers.remove(s, server, "ada")
+        for leave in (servers.forget, lambda *words: servers.remove(*words, "api")):
+            with pytest.raises(ServerInUse):
+                leave(s, server, "ada")
         _end(s, run)
         assert server.ready_at
-        servers.remove(s, server, "ada")
+        servers.forget(s, server, "ada")
         assert s.query(Server).count() == 0 and s.query(Run).count() == 1
 
 
+def test_a_server_leaves_by_a_run_and_its_row_goes_with_it(s):
+    server = s.query(Server).filter_by(name="web1").one()
+    _end(s, servers.remove(s, server, "ada", "cli", mode=Mode.CHECK))
+    _end(s, servers.remove(s, server, "ada", "cli"), State.FAILED)
+    assert s.query(Server).filter_by(name="web1").one().ready_at
+    run = servers.remove(s, server, "ada", "cli")
+    with pytest.raises(NotReady, match="is being removed"):
+        _ask(s)
+    s.rollback()
+    _end(s, run)
+    assert s.query(Server).filter_by(name="web1").count() == 0
+    assert [part.server_name for part in run.servers] == ["web1"]
+
+
+def test_a_server_that_shows_another_key_gets_nothing(s):
+    server = s.query(Server).filter_by(name="web1").one()
+    server.offered_host_key = KEY + "x"
+    with pytest.raises(RunsError, match="shows another host key than the one that was accepted"):
+        _ask(s)
+
+
+def test_a_user_without_password_or_key_signs_in_with_webops_own(database, monkeypatch, tmp_path):
+    monkeypatch.setattr(client, "ask", lambda method, **_: {"keys": [KEY], "fingerprints": []})
+    with db.session() as s:
+        server = servers.add(s, "new1", "192.0.2.7", 22, "ada")
+        servers.accept(s, server, servers.fingerprints(KEY)[0], "ada")
+        run = servers.ready(s, server, servers.Login("debian", sudo_password="sudo it"), "ada", "api")
+        made = spec.build(run, tmp_path)
+        host = made.told["inventory"]["all"]["children"]["server"]["hosts"]["new1"]
+        assert (host["ansible_user"], host["ansible_become_password"]) == ("debian", "sudo it")
+        key = spec.key_of(server)
+        assert made.told["files"][Path(host["ansible_ssh_private_key_file"]).name] == key
+        assert any(line in text for text in made.secrets for line in key.splitlines()[1:2])
+
+
 @pytest.mark.parametrize("login", [
-    servers.Login("root"), servers.Login("-oProxyCommand=x", "x"), servers.Login("root", private_key="nonsense"), None])
+    servers.Login("-oProxyCommand=x", "x"), servers.Login("root", private_key="nonsense"), None])
 def test_logins_that_cannot_work_are_refused(s, login):
     server = s.query(Server).filter_by(name="web1").one()
     server.ready_at = None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import threading
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from sqlalchemy import select
 
 from panel.store import db
 from panel.store.models import Resource, Run, Server, State
-from panel.web import clock, words
+from panel.web import clock, heartbeat, words
 from tests.believable import BROKEN, add_run
 from tests.panels import send
 
@@ -24,6 +26,7 @@ PAGES = ["/", "/resources", "/resources?kind=django_app&server=web1&text=guest",
          "/resources/guestbook-db", "/resources/guestbook/edit", "/resources/guestbook/actions/remove",
          "/resources/guestbook/journal", "/new", "/new/server", "/new/django_app", "/new/static_site", "/servers",
          "/servers/web1", "/servers/db1", "/servers/db1/host-key", "/servers/db1/ready", "/servers/web1/removal",
+         "/servers/db1/removal", "/servers/db1/forgetting", "/servers/web1/ready",
          "/runs",
          "/runs?state=failed", "/runs/1", "/runs/5", "/runs/7", "/runs/9", "/runs/10", "/runs/11", "/people",
          "/people/grace/removal", "/account", "/find?text=guest"]
@@ -258,3 +261,17 @@ def test_no_row_of_a_run_is_lost_when_its_resource_is_gone(ada: FlaskClient) -> 
         session.commit()
         number = session.scalars(select(Run.id).where(Run.resource_name == "docs").order_by(Run.id.desc())).first()
     assert "Applied docs" in ada.get(f"/runs/{number}").text
+
+
+def test_a_silent_link_is_told_and_keeps_no_page_waiting(ada: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+    monkeypatch.setattr(heartbeat, "link", heartbeat.Heartbeat())
+    monkeypatch.setattr(heartbeat.client, "alive", lambda: answered.wait(20) and False)
+    assert "the link does not answer" not in ada.get("/servers").text, "nobody knows yet"
+    answered.set()
+    for _ in range(100):
+        if "the link does not answer" in ada.get("/servers").text:
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("A page never said that the link is silent.")

@@ -11,9 +11,9 @@ from werkzeug.wrappers import Response
 from panel.catalog import Problem, Refused
 from panel.link import client
 from panel.runs import servers
-from panel.store.models import Server
+from panel.store.models import Mode, Server
 from panel.web.api import api, shapes
-from panel.web.api.asked import body, count, door, mapping, one_of, query, text
+from panel.web.api.asked import body, count, door, mapping, number, one_of, query, text
 from panel.web.auth import current_actor, token
 from panel.web.database import database
 from panel.web.errors import Gone
@@ -58,10 +58,10 @@ def show_server(name: str) -> Response:
 
 @api.delete("/servers/<name>")
 @token
-def remove_server(name: str) -> tuple[str, int]:
-    """WebOps forgets it; on the machine nothing changes."""
+def forget_server(name: str) -> tuple[str, int]:
+    """WebOps forgets it; on the machine nothing changes. The action "remove" takes WebOps off the machine."""
     query()
-    servers.remove(database(), find(name), current_actor().name)
+    servers.forget(database(), find(name), current_actor().name)
     return "", 204
 
 
@@ -77,10 +77,22 @@ def accept_host_key(name: str) -> Response:
 @api.post("/servers/<name>/runs")
 @token
 def run_on_server(name: str) -> tuple[Response, int]:
-    """Make it ready. `login`: for the first contact; used once, never stored beyond the run."""
+    """"main" makes it ready, "remove" takes WebOps off it.
+
+    `login`: for the first contact; used once, never stored beyond the run. With a `user` alone, WebOps signs in with
+    its own key for this server, whose `public_key` that user has among its authorized keys.
+    """
     asked = body((), ("action", "login", "mode", "timeout"))
-    one_of(asked, "action", ("main",))
-    run = servers.ready(database(), find(name), _login(asked), current_actor().name, door())
+    action = one_of(asked, "action", ("main", "remove"))
+    more: dict[str, Any] = {"mode": Mode(one_of(asked, "mode", ("apply", "check"))),
+                            "timeout": number(asked, "timeout", 10, 7 * 24 * 3600)}
+    server, actor = find(name), current_actor().name
+    if action == "remove":
+        if asked.get("login") is not None:
+            raise Refused([Problem("login", "not_possible", "A server is removed by WebOps' own account.")])
+        run = servers.remove(database(), server, actor, door(), **more)
+    else:
+        run = servers.ready(database(), server, _login(asked), actor, door(), **more)
     return jsonify(run=shapes.run(run)), 202
 
 
@@ -90,8 +102,9 @@ def _login(asked: dict[str, Any]) -> servers.Login | None:
     login = mapping(asked, "login")
     unknown = set(login) - {"user", "password", "private_key", "sudo_password"}
     if unknown:
-        raise Refused([Problem(f"login.{one}", "unknown_field", "A login has user, password or private_key, and "
-                               "sudo_password.") for one in sorted(unknown)])
+        words = ("A login has user, password or private_key (neither, where it has WebOps' public key), and "
+                 "sudo_password.")
+        raise Refused([Problem(f"login.{one}", "unknown_field", words) for one in sorted(unknown)])
     return servers.Login(user=text(login, "user", longest=64), password=text(login, "password"),
                          private_key=text(login, "private_key", longest=16384),
                          sudo_password=text(login, "sudo_password"))
