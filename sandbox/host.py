@@ -9,6 +9,7 @@ import platform
 import re
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,6 +143,26 @@ def apt_settings() -> str:
     return "".join(f"{line}\n" for line in lines if keep.match(line) and not line.endswith(' "";'))
 
 
+def debian_archive(suite: str = "", described: str | None = None) -> str | None:
+    """Where this host itself gets Debian from: the address of its archive, or of its "-security" one.
+
+    None where it is no Debian, or the address is none that a server could use as well. `described`: what apt says.
+    """
+    if described is None:
+        if not shutil.which("apt-get", path=path()):
+            return None
+        form = "$(ORIGIN)|$(REPO_URI)|$(RELEASE)|$(COMPONENT)"
+        described = call(["apt-get", "indextargets", "--format", form, "Created-By: Packages"])
+    for line in described.splitlines():
+        origin, address, release, component = line.strip().split("|")
+        # A source that was never fetched has no origin yet; Debian's own archives have the same end everywhere.
+        is_debian = origin == "Debian" or (not origin and address.rstrip("/").endswith(f"/debian{suite}"))
+        if is_debian and component == "main" and re.fullmatch(rf"[a-z]+{re.escape(suite)}", release) \
+                and re.match(r"https?://[^@]+\Z", address):
+            return address.rstrip("/")
+    return None
+
+
 def proxies(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The proxy variables of this host's environment."""
     return {key: value for key, value in environ.items()
@@ -149,7 +170,7 @@ def proxies(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 
 def pip_settings(environ: Mapping[str, str] = os.environ, home: Path | None = None) -> dict[str, str]:
-    """How pip on this host finds packages: index-url, extra-index-url, find-links, trusted-host, timeout, proxy."""
+    """How pip on this host finds packages: index-url (else uv's), extra-index-url, find-links, trusted-host, …"""
     wanted = ("index-url", "extra-index-url", "find-links", "trusted-host", "timeout", "proxy", "no-index")
     home = home or Path.home()
     config = configparser.RawConfigParser(strict=False)
@@ -160,7 +181,25 @@ def pip_settings(environ: Mapping[str, str] = os.environ, home: Path | None = No
         value = environ.get(variable) or environ.get(variable.replace("PIP_", "PIP_DEFAULT_"))
         if value:
             found[key] = value
+    if index := found.get("index-url") or uv_index(environ, home):
+        found["index-url"] = index
     return {key: " ".join(value.split()) for key, value in found.items()}
+
+
+def uv_index(environ: Mapping[str, str], home: Path) -> str | None:
+    """The default index that uv on this host is set to; None where it is uv's own."""
+    for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL"):
+        if environ.get(name):
+            return environ[name].rpartition("=")[2] if re.match(r"[\w-]+=http", environ[name]) else environ[name]
+    for file in (home / ".config/uv/uv.toml", Path("/etc/xdg/uv/uv.toml"), Path("/etc/uv/uv.toml")):
+        try:
+            settings = tomllib.loads(file.read_text())
+        except (OSError, ValueError):
+            continue
+        named = [one.get("url") for one in settings.get("index", []) if one.get("default")]
+        if url := next(iter(named), None) or settings.get("index-url"):
+            return str(url)
+    return None
 
 
 def local_indexes(settings: Mapping[str, str]) -> list[Path]:

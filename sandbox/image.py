@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -34,12 +35,17 @@ class Image:
     root: Path
 
 
+@cache
 def mirror() -> str:
-    return os.environ.get("WEBOPS_SANDBOX_MIRROR", "http://deb.debian.org/debian")
+    """Where images come from: as told, else where this host's own packages come from, else Debian's public archive."""
+    return (os.environ.get("WEBOPS_SANDBOX_MIRROR") or host.debian_archive()
+            or "http://deb.debian.org/debian")
 
 
+@cache
 def security_mirror() -> str:
-    return os.environ.get("WEBOPS_SANDBOX_SECURITY_MIRROR", "http://deb.debian.org/debian-security")
+    return (os.environ.get("WEBOPS_SANDBOX_SECURITY_MIRROR") or host.debian_archive("-security")
+            or "http://deb.debian.org/debian-security")
 
 
 def stamp(release: str) -> str:

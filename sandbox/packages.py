@@ -33,6 +33,7 @@ PORT = 3142
 ROLE = "packages"
 PAGE_AGE = 600
 PASSED_ON = ("Content-Type", "Last-Modified", "ETag", "Cache-Control")
+# Where neither pip nor uv on this host is set to another index.
 PYPI = "https://pypi.org/simple/"
 
 

@@ -54,6 +54,27 @@ def test_pips_settings_come_from_its_files_and_its_environment(tmp_path):
     assert found["timeout"] == "9"
 
 
+def test_without_an_index_for_pip_the_one_for_uv_counts(tmp_path):
+    (tmp_path / ".config/uv").mkdir(parents=True)
+    (tmp_path / ".config/uv/uv.toml").write_text('[[index]]\nurl = "https://three.example/simple"\ndefault = true\n')
+    assert host.pip_settings({"PIP_INDEX_URL": "https://two.example/s"}, tmp_path)["index-url"] == "https://two.example/s"
+    assert host.uv_index({}, tmp_path) == "https://three.example/simple"
+    assert host.uv_index({"UV_DEFAULT_INDEX": "own=https://four.example/s"}, tmp_path) == "https://four.example/s"
+
+
+def test_images_come_from_where_the_host_gets_its_own_packages():
+    described = ("Docker|https://docker.example/debian/|bookworm|stable\n"
+                 "Tools|https://tools.example/|bookworm|main\n|https://other.example/apt/|bookworm|main\n"
+                 "Debian|http://mirror.example/debian-security/|bookworm-security|main\n"
+                 "Debian|https://me:secret@mirror.example/debian/|bookworm|main\n"
+                 "Debian|http://mirror.example/debian/|bookworm-updates|main\n"
+                 "Debian|http://mirror.example/debian/|bookworm|main\n")
+    assert host.debian_archive("", described) == "http://mirror.example/debian"
+    assert host.debian_archive("-security", described) == "http://mirror.example/debian-security"
+    assert host.debian_archive("", "|http://new.example/debian/|trixie|main") == "http://new.example/debian"
+    assert host.debian_archive("", "Ubuntu|http://archive.example/ubuntu/|noble|main") is None
+
+
 def test_directories_that_pip_names_are_lent_to_servers(tmp_path):
     for name in ("pypi/simple", "wheels"):
         (tmp_path / name).mkdir(parents=True)
