@@ -28,6 +28,7 @@ class Slots:
     """The slots of one resource."""
 
     def __init__(self, releases):
+        self.releases = releases
         self.name = releases.name
         self.live = releases.live_directory
         self.bindings = os.path.join(releases.env, "bindings.json")
@@ -65,6 +66,25 @@ class Slots:
         with contextlib.suppress(OSError, ValueError), open(self.description(slot), encoding="utf-8") as file:
             return json.load(file)
         return None
+
+    def describe(self, release, argv, environment):
+        """What the slot of a release shall run; `{python}`, `{wsgi}` and `{build}` stand for what its build found."""
+        project = release["project"]
+        words = {"{python}": project.get("python", ""), "{wsgi}": project.get("wsgi", ""), "{build}": release["build"]}
+        settings = {"DJANGO_SETTINGS_MODULE": project["settings"]} if project.get("settings") else {}
+        return {
+            "release": release["id"],
+            "argv": [fill(part, words) for part in argv],
+            "cwd": project["cwd"],
+            "env": {name: fill(str(value), words) for name, value in {**settings, **environment}.items() if name},
+            "env_files": self.releases.env_files(release["id"]),
+            "surroundings": self.surroundings(),
+        }
+
+    def serves(self, release, argv, environment):
+        """Whether this very release serves, with these units, bindings and options."""
+        slot = self.serving()
+        return bool(slot) and self.described(slot) == self.describe(release, argv, environment)
 
     def surroundings(self):
         """Changes when the units or the bindings do, so that a release is started anew with them."""
@@ -105,6 +125,12 @@ class Slots:
 
     def turn_to(self, slot):
         point(self.pointer, self.socket(slot))
+
+
+def fill(text, words):
+    for sign, word in words.items():
+        text = text.replace(sign, word)
+    return text
 
 
 def waiting(path):

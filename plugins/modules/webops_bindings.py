@@ -7,11 +7,15 @@ DOCUMENTATION = r"""
 module: webops_bindings
 short_description: Write the variables that are always the current ones, whatever release runs
 description:
-  - Runs as root, since the secrets lie where only root reads. A secret key is made once and kept.
+  - Runs as root, since the secrets lie where only root reads. They are read there and appear nowhere else. A secret
+    key is made once and kept.
   - The file is written as webops-deploy, so that root never writes where somebody else may plant a link.
 options:
   name: {description: The resource., type: str, required: true}
-  database_url: {description: How to connect to the app's database. Empty for none., type: str, default: ""}
+  database:
+    description: "The app's database: C({name, database, owner, port}), C(name) that of its resource. Empty for none."
+    type: dict
+    default: {}
   database_variable: {description: Variable for its address. Empty for none., type: str, default: DATABASE_URL}
   secret_key_variable: {description: Variable for the secret key. Empty for none., type: str, default: SECRET_KEY}
 author: WebOps
@@ -27,14 +31,14 @@ import grp
 import json
 import os
 import pwd
-import secrets
 import subprocess
 import sys
+from urllib.parse import quote
 
+from ansible.module_utils import webops_kept
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.webops_unit import ROOT
 
-SECRETS = "/etc/webops/secrets"
 DEPLOY = "webops-deploy"
 WRITER = """
 import os, sys
@@ -52,7 +56,7 @@ def main():
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "required": True},
-            "database_url": {"type": "str", "default": "", "no_log": True},
+            "database": {"type": "dict", "default": {}},
             "database_variable": {"type": "str", "default": "DATABASE_URL"},
             "secret_key_variable": {"type": "str", "default": "SECRET_KEY", "no_log": False},
         },
@@ -60,31 +64,25 @@ def main():
     )
     params = module.params
     path = os.path.join(ROOT, params["name"], "env", "bindings.json")
-    wanted = {}
-    if params["secret_key_variable"]:
-        wanted[params["secret_key_variable"]] = kept(params["name"], "secret_key", module.check_mode)
-    if params["database_url"] and params["database_variable"]:
-        wanted[params["database_variable"]] = params["database_url"]
+    wanted = bindings(params, module.check_mode)
     changed = read(path) != wanted
     if changed and not module.check_mode:
         write(module, params["name"], path, wanted)
     module.exit_json(changed=changed, variables=sorted(wanted))
 
 
-def kept(name, what, check):
-    """A secret of this resource: read back, or made now."""
-    path = os.path.join(SECRETS, name, what)
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read().rstrip("\n")
-    except FileNotFoundError:
-        made = secrets.token_urlsafe(48)
-    if not check:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(made + "\n")
-    return made
+def bindings(params, check):
+    wanted = {}
+    if params["secret_key_variable"]:
+        wanted[params["secret_key_variable"]] = webops_kept.read_or_make(params["name"], "secret_key", check)
+    if params["database"] and params["database_variable"]:
+        wanted[params["database_variable"]] = url(**params["database"])
+    return wanted
+
+
+def url(name, database, owner, port):
+    password = quote(webops_kept.read(name, "password"), safe="")
+    return f"postgresql://{quote(owner)}:{password}@127.0.0.1:{port}/{quote(database)}"
 
 
 def read(path):

@@ -8,16 +8,16 @@ module: webops_database
 short_description: Make a PostgreSQL database with its owner, or remove it
 description:
   - Database and role carry the comment C(webops <name>). What is there without it is refused.
-  - The owner's password is read from C(/etc/webops/secrets/<name>/password).
+  - The owner's password is read from C(/etc/webops/secrets/<name>/password), and made where there is none.
 options:
   name:
     description: Name of the resource.
     type: str
     required: true
   state:
-    description: C(present) makes it, C(absent) drops it where C(drop) names the database, C(url) tells how to connect.
+    description: C(present) makes it, C(absent) forgets it, and drops it where C(drop) names the database.
     type: str
-    choices: [present, absent, url]
+    choices: [present, absent]
     default: present
   database:
     description: Name of the database.
@@ -44,6 +44,10 @@ options:
     description: For C(absent), name of the database whose data shall go.
     type: str
     default: ""
+  record:
+    description: >-
+      Kind and name, for what this server tells about the resource, as in M(webops_files); the cluster's unit is added.
+    type: dict
 author: WebOps
 """
 EXAMPLES = r"""
@@ -52,26 +56,22 @@ EXAMPLES = r"""
     name: shop-db
     database: shop
     owner: shop
+    record: {kind: postgres_db, name: shop-db}
 """
 RETURN = r"""
-unit:
-  description: The systemd unit of the cluster.
-  type: str
+port:
+  description: Where the cluster listens.
+  type: int
   returned: always
-url:
-  description: How the owner connects; the task needs C(no_log).
-  type: str
-  returned: with state url
 """
 
-from urllib.parse import quote
-
+from ansible.module_utils import webops_kept
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.webops_lock import Locked, held
-from ansible.module_utils.webops_place import Refused
+from ansible.module_utils.webops_place import Entry, Refused, Seen, put
 from ansible.module_utils.webops_postgresql import find_cluster, identifier, literal, matches, verifier
+from ansible.module_utils.webops_record import Record
 
-SECRETS = "/etc/webops/secrets"
 ROLE = """SELECT json_build_object('mark', shobj_description(oid, 'pg_authid'), 'login', rolcanlogin,
  'super', rolsuper, 'verifier', rolpassword) FROM pg_authid WHERE rolname = {owner};"""
 DATABASE = """SELECT json_build_object('mark', shobj_description(d.oid, 'pg_database'),
@@ -87,13 +87,14 @@ def main():
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["present", "absent", "url"], "default": "present"},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "database": {"type": "str", "default": ""},
             "owner": {"type": "str", "default": ""},
             "extensions": {"type": "list", "elements": "str", "default": []},
             "encoding": {"type": "str", "default": "UTF8"},
             "locale": {"type": "str", "default": "C.UTF-8"},
             "drop": {"type": "str", "default": ""},
+            "record": {"type": "dict"},
         },
         supports_check_mode=True,
     )
@@ -105,38 +106,41 @@ def main():
 
 
 def settle(module):
-    cluster = find_cluster()
-    state = module.params["state"]
-    if cluster is None:
-        if state == "present" and not module.check_mode:
-            raise Refused("PostgreSQL is not installed on this server.", "Apply this again: its package comes first.")
-        return {"changed": state == "present", "unit": "postgresql.service", "url": "follows"}
-    if state == "url":
-        return {"changed": False, "unit": cluster.unit, "url": url(module.params, cluster)}
+    cluster, wish, check = find_cluster(), module.params, module.check_mode
+    record = record_of(wish["record"], cluster.unit if cluster else "postgresql.service")
+    if wish["state"] == "absent":
+        changed = carry_out(cluster, absent, wish, check) if cluster else False
+        return {"changed": forget(wish["name"], record, check) or changed}
+    if cluster is None and not check:
+        raise Refused("PostgreSQL is not installed on this server.", "Apply this again: its package comes first.")
+    changed = carry_out(cluster, present, wish, check) if cluster else True
+    return {"changed": record.keep(check) or changed, "port": cluster.port if cluster else 5432}
+
+
+def record_of(facts, unit):
+    if not facts or facts.get("state") == "absent":
+        return Record(facts)
+    return Record({**facts, "url": "", "probes": [{"type": "unit", "units": [unit]}], "journal": [unit]})
+
+
+def carry_out(cluster, plan, wish, check):
+    """Say to PostgreSQL what `plan` finds to be said; whether that is anything."""
     with held("postgresql"):
-        steps = present(module.params, cluster) if state == "present" else absent(module.params, cluster)
-        if not module.check_mode:
-            for database, sql in steps:
-                cluster.rows(sql, database)
-    return {"changed": bool(steps), "unit": cluster.unit}
+        steps = plan({**wish, "check": check}, cluster)
+        for database, sql in [] if check else steps:
+            cluster.rows(sql, database)
+    return bool(steps)
+
+
+def forget(name, record, check):
+    secrets = Seen(webops_kept.directory_of(name))
+    if secrets.kind != "absent" and not check:
+        put(Entry({"path": secrets.path, "state": "absent"}))
+    return record.keep(check) or secrets.kind != "absent"
 
 
 def mark_of(wish):
     return "webops " + wish["name"]
-
-
-def password_of(wish):
-    """The password, or an empty text while it is still to be made."""
-    try:
-        with open(f"{SECRETS}/{wish['name']}/password", encoding="utf-8") as file:
-            return file.read()
-    except FileNotFoundError:
-        return ""
-
-
-def url(wish, cluster):
-    password = quote(password_of(wish) or "follows", safe="")
-    return f"postgresql://{quote(wish['owner'])}:{password}@127.0.0.1:{cluster.port}/{quote(wish['database'])}"
 
 
 def present(wish, cluster):
@@ -188,7 +192,7 @@ def refuse_unchangeable(wish, database):
 
 
 def for_role(wish, role):
-    name, password = identifier(wish["owner"]), password_of(wish)
+    name, password = identifier(wish["owner"]), webops_kept.read_or_make(wish["name"], "password", wish["check"])
     if role and role["login"] and matches(role["verifier"], password):
         return []
     verb = "ALTER" if role else "CREATE"

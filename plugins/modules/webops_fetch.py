@@ -19,6 +19,9 @@ options:
   other_variables: {description: Whether M(webops_environment) holds other variables ready., type: bool, required: true}
   variables_build: {description: Whether a build depends on the variables., type: bool, default: false}
   keep: {description: Releases to keep., type: int, default: 5}
+  slots: {description: Whether processes serve it., type: bool, default: true}
+  argv: {description: "Their program, as for M(webops_switch).", type: list, elements: str, default: []}
+  environment: {description: "Their variables beside those of the release.", type: dict, default: {}}
   timeout: {description: Seconds., type: int, default: 600}
   source: {description: The program that fetches; the action plugin fills it in., type: str, required: true}
 author: WebOps
@@ -27,6 +30,10 @@ RETURN = r"""
 release:
   description: The release that shall be live. None in check mode where it follows.
   type: dict
+  returned: always
+serves:
+  description: Whether it serves already, just as wanted, so that nothing is left to do.
+  type: bool
   returned: always
 build_needed:
   description: Whether its build is still to come.
@@ -46,9 +53,10 @@ import subprocess
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.webops_prune import prune
 from ansible.module_utils.webops_release import Releases, fingerprint
+from ansible.module_utils.webops_slot import Slots
 from ansible.module_utils.webops_unit import Refused, run_task
 
-PYTHON = ["/usr/bin/python3", "-I", "-"]
+PYTHON = ["/usr/bin/python3", "-IS", "-"]
 
 
 def main():
@@ -61,6 +69,9 @@ def main():
             "other_variables": {"type": "bool", "required": True},
             "variables_build": {"type": "bool", "default": False},
             "keep": {"type": "int", "default": 5},
+            "slots": {"type": "bool", "default": True},
+            "argv": {"type": "list", "elements": "str", "default": []},
+            "environment": {"type": "dict", "default": {}},
             "timeout": {"type": "int", "default": 600},
             "source": {"type": "str", "required": True},
         },
@@ -71,7 +82,13 @@ def main():
         result = look(releases, module.params) if module.check_mode else fetch(releases, module.params)
     except Refused as refused:
         module.fail_json(msg=str(refused), next=refused.next, journal=refused.journal)
-    module.exit_json(**result)
+    module.exit_json(**result, serves=not result["changed"] and serves(releases, module.params, result["release"]))
+
+
+def serves(releases, params, release):
+    if params["slots"]:
+        return Slots(releases).serves(release, params["argv"], params["environment"])
+    return os.path.lexists(os.path.join(releases.live_directory, "current"))
 
 
 def fetch(releases, params):

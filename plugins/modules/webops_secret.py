@@ -1,14 +1,14 @@
 #!/usr/bin/python
-"""Keep a secret in a file that root alone reads, and make it where nobody gave one."""
+"""Keep a secret that a person gave in a file that root alone reads."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: webops_secret
-short_description: Keep or make a secret of a resource
+short_description: Keep a secret of a resource
 description:
-  - The secret lies in C(/etc/webops/secrets/<name>/<parameter>), root only.
-  - A given value replaces what is there. Without one, what is there stays, and where nothing is, one is made, once.
+  - The secret lies in C(/etc/webops/secrets/<name>/<parameter>), root only. Secrets that nobody gives are made there
+    by the modules that need them.
 options:
   name:
     description: Name of the resource.
@@ -22,11 +22,7 @@ options:
     description: The secret that a person gave.
     type: str
     no_log: true
-    default: ""
-  read:
-    description: Return the secret as C(value). The task needs C(no_log).
-    type: bool
-    default: false
+    required: true
 author: WebOps
 """
 EXAMPLES = r"""
@@ -37,21 +33,9 @@ EXAMPLES = r"""
     value: "{{ postgres_db_password }}"
   no_log: true
 """
-RETURN = r"""
-value:
-  description: The secret; in check mode, of one still to be made, only a word.
-  type: str
-  returned: with read
-"""
-
-import os
-import re
-import secrets
-
+from ansible.module_utils import webops_kept
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.webops_place import Entry, Refused, Seen, put
-
-ROOT = "/etc/webops/secrets"
+from ansible.module_utils.webops_place import Refused
 
 
 def main():
@@ -59,44 +43,19 @@ def main():
         argument_spec={
             "name": {"type": "str", "required": True},
             "parameter": {"type": "str", "required": True, "no_log": False},
-            "value": {"type": "str", "no_log": True, "default": ""},
-            "read": {"type": "bool", "default": False},
+            "value": {"type": "str", "required": True, "no_log": True},
         },
         supports_check_mode=True,
     )
-    given, path = module.params["value"], place(module)
-    old = current(path)
-    new = given or old or secrets.token_urlsafe(32)
-    if new != old and not module.check_mode:
-        try:
-            keep(path, new)
-        except (Refused, OSError) as error:
-            module.fail_json(msg=f"The secret could not be kept on this server: {error}",
-                             next="Apply the server first, then this again.")
-    if module.check_mode and not given and not old:
-        new = "follows"
-    # AnsibleModule would blot out a value that it got as no_log; the caller asked for it and keeps it quiet itself.
-    module.no_log_values.discard(given)
-    module.exit_json(changed=(given or old) != old or not old, **({"value": new} if module.params["read"] else {}))
-
-
-def place(module):
-    parts = module.params["name"], module.params["parameter"]
-    for part in parts:
-        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", part):
-            module.fail_json(msg=f"{part!r} is no name of a secret.")
-    return os.path.join(ROOT, *parts)
-
-
-def current(path):
-    seen = Seen(path)
-    return seen.content.decode() if seen.kind == "file" else ""
-
-
-def keep(path, text):
-    for directory in (ROOT, os.path.dirname(path)):
-        put(Entry({"path": directory, "state": "directory", "mode": "0700", "owner": "root", "group": "root"}))
-    put(Entry({"path": path, "content": text, "mode": "0600", "owner": "root", "group": "root"}))
+    name, parameter, value = (module.params[key] for key in ("name", "parameter", "value"))
+    try:
+        changed = webops_kept.read(name, parameter) != value
+        if changed and not module.check_mode:
+            webops_kept.keep(name, parameter, value)
+    except (Refused, OSError) as error:
+        module.fail_json(msg=f"The secret could not be kept on this server: {error}",
+                         next="Apply the server first, then this again.")
+    module.exit_json(changed=changed)
 
 
 if __name__ == "__main__":

@@ -121,11 +121,10 @@ class Switch:
         return os.path.lexists(self._pointer("current"))
 
     def _is_live(self):
-        """Whether this very release serves already, with these units, bindings and options."""
         live = self.releases.live() or {}
         if live.get("id") != self.release["id"] or not self._serving() or (self.check and self.params["follows"]):
             return False
-        return not self.slots or self.slots.described(self.slots.serving()) == self._description()
+        return not self.slots or self.slots.serves(*self._wish())
 
     def _change(self, words):
         if self.check:
@@ -136,20 +135,8 @@ class Switch:
         self._write_down()
         return self._done(True, words, **({"probe": probe} if probe else {}))
 
-    def _description(self):
-        project = self.release["project"]
-        words = {"{python}": project.get("python", ""), "{wsgi}": project.get("wsgi", ""),
-                 "{build}": self.release["build"]}
-        environment = {"DJANGO_SETTINGS_MODULE": project["settings"]} if project.get("settings") else {}
-        environment.update(self.params["environment"])
-        return {
-            "release": self.release["id"],
-            "argv": [fill(part, words) for part in self.params["argv"]],
-            "cwd": project["cwd"],
-            "env": {name: fill(str(value), words) for name, value in environment.items() if name},
-            "env_files": self.releases.env_files(self.release["id"]),
-            "surroundings": self.slots.surroundings(),
-        }
+    def _wish(self):
+        return self.release, self.params["argv"], self.params["environment"]
 
     def _serve_from_slot(self):
         old, new = self.slots.pointed(), self.slots.idle()
@@ -167,7 +154,7 @@ class Switch:
         return answer
 
     def _prove(self, slot, since):
-        started = self.slots.start(slot, self._description())
+        started = self.slots.start(slot, self.slots.describe(*self._wish()))
         probe = Probe(self.slots, slot, self.params["health"], since)
         if started.returncode:
             probe._refuse_dead()
@@ -201,12 +188,6 @@ class Switch:
     def _done(self, changed, words, **more):
         return {"changed": changed, "release": self.release["id"],
                 "webops_summary": f"{self.release['id']} · {words}", **more}
-
-
-def fill(text, words):
-    for sign, word in words.items():
-        text = text.replace(sign, word)
-    return text
 
 
 if __name__ == "__main__":

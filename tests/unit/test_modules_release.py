@@ -109,6 +109,20 @@ def test_a_person_wins_over_the_role(module):
     assert given == {"A": "1", "B": "1", "HOSTS": "mine"}
 
 
+@pytest.mark.parametrize(("slots", "pointer"), [(True, "a"), (False, "current")])
+def test_what_serves_just_as_wanted_needs_nothing_more(module, decide, releases, slots, pointer):
+    fetch, slot = module("webops_fetch"), module("webops_slot").Slots(releases)
+    go_live(releases, decide()["release"])
+    asked = {"slots": slots, "argv": ["{python}", "{build}"], "environment": {"ROOT": "{build}/static"}}
+    assert not fetch.serves(releases, asked, releases.live())
+    Path(slot.pointer).symlink_to(slot.socket("a"))
+    described = slot.describe(releases.live(), asked["argv"], asked["environment"])
+    Path(releases.live_directory, pointer).write_text(json.dumps(described))
+    assert fetch.serves(releases, asked, releases.live())
+    other = {**asked, "argv": ["{python}", "--workers=3"]}
+    assert fetch.serves(releases, other, releases.live()) is not slots
+
+
 def test_a_site_is_built_anew_with_other_variables(decide, releases):
     go_live(releases, decide()["release"])
     assert decide(variables={"A": "2"}, variables_build=True)["build_needed"]
