@@ -240,6 +240,42 @@ def identifier(value: str) -> Problem | None:
     return None
 
 
+def part_name(value: str) -> Problem | None:
+    """A name within a resource, such as that of a cron job; it becomes part of a unit's name."""
+    if not re.fullmatch(r"(?=.{1,30}\Z)[a-z](?:-?[a-z0-9])*", value):
+        return Problem("invalid_name", "Use up to 30 characters: a-z, 0-9 and single hyphens, beginning with a letter.")
+    return None
+
+
+def process_name(value: str) -> Problem | None:
+    if value == "web":
+        return Problem("reserved_name", "WebOps starts the web process itself, in two slots. Take 'web' out.")
+    if value in ("task", "cron", "socket") or value.startswith("cron-"):
+        return Problem("reserved_name", f"'{value}' is taken by WebOps. Choose another name.")
+    return part_name(value)
+
+
+_DAY = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]{0,6}"
+_WHEN = re.compile(
+    rf"(?=.)(?:{_DAY}(?:(?:\.\.|,){_DAY})*(?: (?=.)|\Z))?"
+    r"(?:[0-9*/.,]{1,20}(?:-[0-9*/.,~]{1,20}){1,2}(?: (?=.)|\Z))?"
+    r"(?:[0-9*/.,]{1,20}(?::[0-9*/.,]{1,20}){1,2}(?: (?=.)|\Z))?(?:UTC|[A-Z][A-Za-z_]+(?:/[A-Za-z_+-]+)*)?")
+_WHEN_WORDS = {"minutely", "hourly", "daily", "weekly", "monthly", "quarterly", "semiannually", "yearly", "annually"}
+
+
+def schedule(value: str) -> Problem | None:
+    """A time that comes again, in systemd's calendar form."""
+    if value in _WHEN_WORDS:
+        return None
+    if re.fullmatch(r"[0-9*/,-]+(?: [0-9*/,A-Za-z-]+){4}", value) or value.startswith("@"):
+        return Problem("cron_form", "This is cron's form. Write systemd's: hourly, Mon..Fri 08:30, *-*-01 04:00, or "
+                       "*:0/5 for every five minutes.")
+    if len(value) > 100 or not _WHEN.fullmatch(value):
+        return Problem("invalid_schedule", "Write when it runs: hourly, daily, Mon..Fri 08:30, *-*-* 03:15, or *:0/5 "
+                       "for every five minutes.")
+    return None
+
+
 def header_name(value: str) -> Problem | None:
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]{0,99}", value):
         return Problem("invalid_header", "Write the name of an HTTP header, such as X-Robots-Tag.")
@@ -293,8 +329,8 @@ FORMATS: dict[str, Callable[[Any], Problem | None]] = {
     check.__name__: check
     for check in (name, domain, address, port, email, unix_user, git_address, git_ref, env_name, database,
                   relative_path, absolute_path, url_path, https_url, python_module, wsgi_module, python_version,
-                  size, debian_package, identifier, header_name, header_value, upstream, ssh_public_key,
-                  pem, positive, line)
+                  size, debian_package, identifier, part_name, process_name, schedule, header_name,
+                  header_value, upstream, ssh_public_key, pem, positive, line)
 }
 
 
