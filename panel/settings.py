@@ -48,13 +48,16 @@ class Settings:
     lease: int = 15
     #: Days that runs and their events are kept; 0: for ever.
     keep_runs_days: int = 90
+    #: Hours after which a plan is too old to be applied: what it saw on the server may be otherwise by then.
+    plan_hours: int = 72
     #: Folder with add-ons.
     addons: Path = ROOT / "addons"
     #: Private directories of runs; a tmpfs, so that nothing of a run reaches a disk.
     scratch: Path = Path("/dev/shm")  # noqa: S108  the directories below it are made 0700, one per run
 
     def __post_init__(self) -> None:
-        for name, low in (("proxies", 0), ("workers", 1), ("run_timeout", 10), ("lease", 5), ("keep_runs_days", 0)):
+        for name, low in (("proxies", 0), ("workers", 1), ("run_timeout", 10), ("lease", 5), ("keep_runs_days", 0),
+                          ("plan_hours", 1)):
             if getattr(self, name) < low:
                 raise SettingsError(f"WEBOPS_{name.upper()} must be a whole number, {low} or more.")
         if not self.base_url.startswith(("http://", "https://")):

@@ -16,6 +16,8 @@ from panel.link import wire
 from panel.settings import settings
 
 QUEUE = "webops"
+#: Of runs that nobody waits for: a worker looks here when the other queue is empty.
+LOW = "webops-low"
 #: The only function that a job may name.
 EXECUTE = "panel.runs.job.execute"
 
@@ -52,8 +54,8 @@ def connection() -> Redis:
     return _connection(os.getpid(), settings().redis)
 
 
-def queue(redis: Redis | None = None) -> Queue:
-    return Queue(QUEUE, connection=redis or connection(), serializer=JSONSerializer, job_class=SafeJob)
+def queue(redis: Redis | None = None, name: str = QUEUE) -> Queue:
+    return Queue(name, connection=redis or connection(), serializer=JSONSerializer, job_class=SafeJob)
 
 
 def job_id(run_id: int) -> str:
@@ -64,14 +66,15 @@ def channel(run_id: int) -> str:
     return f"webops:run:{run_id}"
 
 
-def ring(run_id: int) -> bool:
-    """Ask a worker to look at a run. False: Redis is away; the reaper rings again when it is back.
+def ring(run_id: int, is_low: bool = False) -> bool:
+    """Ask a worker to look at a run; `is_low`: after all others. False: Redis is away; the reaper rings again then.
 
     Ringing twice is harmless: whoever comes second finds the run claimed.
     """
     try:
-        queue().enqueue(EXECUTE, run_id, job_id=job_id(run_id), job_timeout=-1, result_ttl=0, failure_ttl=3600,
-                        description=f"run {run_id}")
+        queue(name=LOW if is_low else QUEUE).enqueue(
+            EXECUTE, run_id, job_id=job_id(run_id), job_timeout=-1, result_ttl=0, failure_ttl=3600,
+            description=f"run {run_id}")
     except RedisError:
         return False
     return True
@@ -79,7 +82,7 @@ def ring(run_id: int) -> bool:
 
 def is_rung(run_id: int) -> bool:
     """Whether a worker will look at the run without being rung again. RedisError: Redis is away."""
-    return connection().lpos(queue().key, job_id(run_id)) is not None
+    return any(connection().lpos(queue(name=name).key, job_id(run_id)) is not None for name in (QUEUE, LOW))
 
 
 def look(server_id: int) -> None:

@@ -71,3 +71,21 @@ class TimeoutNotPossible(RunsError):
     """A time-out outside of what is allowed."""
 
     code = "invalid_timeout"
+
+
+class PlanMoved(RunsError):
+    """Something that the plan rests on is not as it was; `message` names it."""
+
+    code = "plan_moved"
+
+
+class PlanNotReady(RunsError):
+    """The plan cannot be applied: it is still being made, it failed, it was applied, it is too old."""
+
+    code = "plan_not_ready"
+
+
+class MigrationsUnconfirmed(RunsError):
+    """The plan holds migrations that take something away, and nobody has said that they may."""
+
+    code = "migrations_unconfirmed"

@@ -11,7 +11,8 @@ from pathlib import Path
 from sqlalchemy import update
 
 from panel.catalog import NoSuchKind
-from panel.runs import bell, claim, spec
+from panel.runs import bell, claim, plans, spec
+from panel.runs.errors import PlanMoved
 from panel.runs.events import Recorder
 from panel.runs.play import End, Play
 from panel.runs.redact import Redactor
@@ -20,7 +21,7 @@ from panel.runs.scratch import private_directory
 from panel.runs.settle import Verdict, settle
 from panel.runs.watch import Stop, Watch
 from panel.store import db
-from panel.store.models import Run, RunServer, State
+from panel.store.models import Mode, Run, RunServer, State
 from panel.store.seal import SecretContextError
 
 log = logging.getLogger("webops.runs")
@@ -61,10 +62,12 @@ def _play(run: Run, watch: Watch, recorder: Recorder, directory: Path) -> Verdic
         _stop_on_sigterm(watch)
         threading.Thread(target=_remember_version, args=(run.id,), daemon=True).start()
         try:
+            with db.session() as session:
+                plans.check_claimed(session, run)
             made = spec.build(run, directory)
             recorder.mask(Redactor(made.secrets))
             end = play.run(made.told, recorder.add)
-        except (SecretContextError, NoSuchKind) as wrong:
+        except (SecretContextError, NoSuchKind, PlanMoved) as wrong:
             return Verdict(State.FAILED, str(wrong), "Nothing was changed.")
         except Exception:  # the run must end with words, whatever it was
             log.exception("Run %s: its play broke.", run.id)
@@ -103,7 +106,7 @@ def _judge(run: Run, watch: Watch, recorder: Recorder, end: End, directory: Path
 
 
 def _stopped(run: Run, why: Stop, recorder: Recorder, directory: Path) -> Verdict:
-    left = stop_units(run, directory).words()
+    left = "" if run.mode is Mode.CHECK else stop_units(run, directory).words()
     during = f"during '{recorder.outcome.step}'" if recorder.outcome.step else "before the first step"
     state, error, advice = State.FAILED, "", ""
     if why is Stop.CANCELED:

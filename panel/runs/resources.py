@@ -13,12 +13,12 @@ from panel.catalog import Cleaned, Kind, NoSuchKind, Problem, Refused, catalog, 
 from panel.catalog.formats import problem
 from panel.runs import parts, refuse
 from panel.runs.errors import NameTaken, PartOfAnother, Unknown
-from panel.runs.submit import SERVER_KIND, check, submit
+from panel.runs.submit import NOTHING, SERVER_KIND, Extra, check, submit
 from panel.store.models import Mode, Resource, Run, Server
 
 
 def ask(session: Session, *, kind: str, name: str, server: Server | str, given: Mapping[str, Any], actor: str,
-        door: str, mode: Mode = Mode.APPLY, timeout: int | None = None) -> Run:
+        door: str, mode: Mode = Mode.APPLY, timeout: int | None = None, extra: Extra = NOTHING) -> Run:
     """Apply a resource: `given` are all values that it shall have; secrets that are left out stay.
 
     Its row, the rows of its parts and the run are written together. In mode check nothing is written but the run.
@@ -37,13 +37,15 @@ def ask(session: Session, *, kind: str, name: str, server: Server | str, given: 
     refuse.long_part_names(wish, name, {**cleaned.values, **cleaned.secrets})
     refuse.taken_domains(session, wish, name, cleaned.values)
     if mode is Mode.CHECK:
+        secrets = merge_secrets(old_secrets, cleaned.secrets)
+        gone = {key: [] if isinstance(old, list) else "" for key, old in old_secrets.items() if key not in secrets}
         return submit(session, kind=kind, action="main", actor=actor, door=door, mode=mode, timeout=timeout,
-                      resource=row, server=target, name=name, values=cleaned.values,
-                      secrets=merge_secrets(old_secrets, cleaned.secrets))
+                      resource=row, server=target, name=name, values=cleaned.values, secrets={**gone, **secrets},
+                      extra=extra)
     try:
         row = _write(session, row, wish, name, target, cleaned, old_secrets)
         return submit(session, kind=kind, action="main", actor=actor, door=door, mode=mode, timeout=timeout,
-                      resource=row, values=cleaned.values)
+                      resource=row, values=cleaned.values, extra=extra)
     except IntegrityError as wrong:
         session.rollback()
         raise NameTaken(f"Somebody took the name '{name}', or one of its parts, in this moment. "
@@ -51,7 +53,7 @@ def ask(session: Session, *, kind: str, name: str, server: Server | str, given: 
 
 
 def act(session: Session, *, resource: Resource, action: str, given: Mapping[str, Any], actor: str, door: str,
-        mode: Mode = Mode.APPLY, timeout: int | None = None) -> Run:
+        mode: Mode = Mode.APPLY, timeout: int | None = None, extra: Extra = NOTHING) -> Run:
     """Any action: with the resource's values, and `given` over them for this run only.
 
     "main" applies it with the values that it has and `given` over them. After a successful "remove" its rows go.
@@ -61,7 +63,7 @@ def act(session: Session, *, resource: Resource, action: str, given: Mapping[str
     if action == "main":
         return ask(session, kind=resource.kind, name=resource.name, server=resource.server,
                    given={**resource.values, **_full_names(wish, given)}, actor=actor, door=door, mode=mode,
-                   timeout=timeout)
+                   timeout=timeout, extra=extra)
     check(wish, action, resource.server)
     if action == "remove":
         _check_is_whole(resource)
@@ -72,7 +74,7 @@ def act(session: Session, *, resource: Resource, action: str, given: Mapping[str
     refuse.private_git_hosts(spec, cleaned.values)
     others = {name: value for name, value in resource.values.items() if name not in mine}
     return submit(session, kind=resource.kind, action=action, actor=actor, door=door, resource=resource, mode=mode,
-                  values={**others, **cleaned.values}, secrets=cleaned.secrets, timeout=timeout)
+                  values={**others, **cleaned.values}, secrets=cleaned.secrets, timeout=timeout, extra=extra)
 
 
 def values_file(session: Session, resource: Resource, with_secrets: bool) -> dict[str, Any]:

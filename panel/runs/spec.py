@@ -43,7 +43,7 @@ def build(run: Run, directory: Path) -> Spec:
         "project": str(ROOT),
         "playbook": str(kind.playbook),
         "check": run.mode is Mode.CHECK,
-        "variables": {**run.values, **secrets, "webops_action": run.action},
+        "variables": {**run.values, **secrets, **run.conditions, "webops_action": run.action},
         "inventory": {"all": {"children": {run.kind: {"hosts": hosts}}}},
         "files": dict(_files(run, login)),
     }

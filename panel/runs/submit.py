@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from panel.catalog import Kind, NoSuchKind, catalog
@@ -18,12 +20,30 @@ from panel.store.seal import seal
 
 _LONGEST_TIMEOUT = 7 * 24 * 3600
 SERVER_KIND = "server"
+DRIFT = "drift"
+
+
+@dataclass(frozen=True)
+class Extra:
+    """What WebOps itself adds to a run, beside what was asked for."""
+
+    #: Run.purpose
+    purpose: str = ""
+    #: Run.conditions
+    conditions: Mapping[str, Any] = field(default_factory=dict)
+    #: Run.drift_server
+    drift_server: int | None = None
+    #: Called with the run before it is committed, to write what belongs to it; what this raises undoes everything.
+    bind: Callable[[Run], None] | None = None
+
+
+NOTHING = Extra()
 
 
 def submit(session: Session, *, kind: str, action: str, actor: str, door: str, resource: Resource | None = None,
            server: Server | None = None, name: str = "", mode: Mode = Mode.APPLY,
            values: Mapping[str, Any] | None = None, secrets: Mapping[str, Any] | None = None,
-           timeout: int | None = None) -> Run:
+           timeout: int | None = None, extra: Extra = NOTHING) -> Run:
     """A run of `action`, queued. COMMITS the session, and with it whatever the caller added to it.
 
     `resource`; or `server` for the kind "server"; or both `server` and the `name` that a resource would have, to
@@ -39,7 +59,8 @@ def submit(session: Session, *, kind: str, action: str, actor: str, door: str, r
     name = resource.name if resource else name
     run = Run(lock=lock_of(resource, target, name), kind=kind, action=action, mode=mode, actor=actor, door=door,
               resource=resource, resource_name=name or target.name, values=dict(values or {}),
-              timeout=_timeout(timeout))
+              timeout=_timeout(timeout), purpose=extra.purpose, conditions=dict(extra.conditions),
+              drift_server=extra.drift_server)
     host = f"{name}@{target.name}" if name else target.name
     run.servers = [RunServer(server=target, server_name=target.name, host=host)]
     session.add(run)
@@ -47,11 +68,28 @@ def submit(session: Session, *, kind: str, action: str, actor: str, door: str, r
     if secrets:
         run.secrets = seal(f"run:{run.id}:secrets", dict(secrets))
     session.flush()
+    if extra.bind:
+        extra.bind(run)
     claim.say_what_it_waits_for(session, run.id)
     session.commit()
+    if run.purpose != DRIFT:
+        _clear_the_way(session, run)
     session.refresh(run)
-    bell.ring(run.id)
+    bell.ring(run.id, is_low=run.purpose == DRIFT)
     return run
+
+
+def _clear_the_way(session: Session, run: Run) -> None:
+    """Nobody waits for a look at drift: it ends, and comes again by itself. It touches nothing, so nothing is lost."""
+    looks = session.scalars(select(Run).where(
+        Run.purpose == DRIFT, Run.state.in_([State.QUEUED, State.RUNNING]), Run.cancel_asked_by == "")).all()
+    if not looks:
+        return
+    running = session.scalar(select(func.count(Run.id)).where(Run.state == State.RUNNING)) or 0
+    for one in looks:
+        if one.lock == run.lock or running >= settings().workers:
+            with suppress(AlreadyOver):
+                cancel(session, one, "webops")
 
 
 def cancel(session: Session, run: Run, actor: str) -> None:
@@ -82,7 +120,7 @@ def ring_next(session: Session, lock: str) -> None:
     following = claim.waiting(session, lock)
     session.commit()
     if following is not None:
-        bell.ring(following)
+        bell.ring(following, is_low=session.scalar(select(Run.purpose).where(Run.id == following)) == DRIFT)
 
 
 def lock_of(resource: Resource | None, server: Server, name: str = "") -> str:

@@ -120,6 +120,8 @@ def _kept(result: Mapping[str, Any]) -> dict[str, Any]:
         del kept["exception"]
     if result.get("webops_summary"):
         kept["summary"] = shorten(str(result["webops_summary"]))
+    if isinstance(result.get("webops_plan"), dict):
+        kept["plan"] = shorten(result["webops_plan"])
     if kept.get("diff") is not None:
         kept["diff"] = _diffs(kept["diff"])
     lines = result.get("output")

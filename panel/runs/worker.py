@@ -48,7 +48,8 @@ def work() -> None:
     # Read before the fork: every run then finds the code, the catalog and the keys in memory.
     assert _preloaded and catalog()
     redis = Redis.from_url(settings().redis, socket_connect_timeout=5)
-    RunWorker([bell.queue(redis)], connection=redis, serializer=JSONSerializer, job_class=bell.SafeJob,
+    queues = [bell.queue(redis), bell.queue(redis, bell.LOW)]
+    RunWorker(queues, connection=redis, serializer=JSONSerializer, job_class=bell.SafeJob,
               worker_ttl=60, job_monitoring_interval=10, maintenance_interval=60, log_job_description=False,
               work_horse_killed_handler=_horse_died).work(logging_level="WARNING")
 
