@@ -89,3 +89,9 @@ class MigrationsUnconfirmed(RunsError):
     """The plan holds migrations that take something away, and nobody has said that they may."""
 
     code = "migrations_unconfirmed"
+
+
+class NotApplied(RunsError):
+    """Nobody can say what should be on the server, so nobody can say whether it drifted."""
+
+    code = "not_applied"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import func, select, update
@@ -16,6 +17,7 @@ from panel.runs.errors import AlreadyOver, NoHostKey, NotReady, TimeoutNotPossib
 from panel.settings import settings
 from panel.store.db import now
 from panel.store.models import Mode, Resource, Run, RunServer, Server, State
+from panel.store.planned import Drift
 from panel.store.seal import seal
 
 _LONGEST_TIMEOUT = 7 * 24 * 3600
@@ -90,6 +92,9 @@ def _clear_the_way(session: Session, run: Run) -> None:
         if one.lock == run.lock or running >= settings().workers:
             with suppress(AlreadyOver):
                 cancel(session, one, "webops")
+            session.execute(update(Drift).where(Drift.resource_id == one.resource_id).values(
+                due=now(session) + timedelta(minutes=1)))
+    session.commit()
 
 
 def cancel(session: Session, run: Run, actor: str) -> None:

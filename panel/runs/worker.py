@@ -20,7 +20,7 @@ from rq import Worker
 from rq.serializers import JSONSerializer
 
 from panel.catalog import catalog
-from panel.runs import bell, claim, reaper, scratch, tree
+from panel.runs import bell, claim, drift, reaper, scratch, tree
 from panel.runs import job as _preloaded  # imported before the fork, so that a run begins at once
 from panel.settings import settings
 from panel.store import db
@@ -68,6 +68,7 @@ class Parent:
     def __init__(self) -> None:
         self._workers: list[subprocess.Popen[bytes]] = []
         self._reaper = reaper.Reaper()
+        self._clock = drift.Clock()
         self._asked = 0
         self._told: set[int] = set()
 
@@ -85,6 +86,7 @@ class Parent:
             while not self._asked and len(self._workers) < settings().workers:
                 self._workers.append(self._start())
             self._reaper.look()
+            self._clock.look()
             time.sleep(_TICK)
 
     def _ask(self, *_signal: object) -> None:

@@ -32,9 +32,15 @@ class ActionModule(ActionBase):
     def parts(self) -> tuple[str, ...]:
         return ("report", "fetch")
 
+    def held(self, task_vars: dict[str, Any]) -> dict[str, Any]:
+        """What a fetch is held to: the commit that was planned."""
+        planned = task_vars.get("webops_planned")
+        is_fetch = self._task.action.rpartition(".")[2] == "webops_fetch"
+        return {"planned": planned} if is_fetch and isinstance(planned, dict) else {}
+
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
-        arguments = {**self._task.args, "source": program(*self.parts())}
+        arguments = {**self._task.args, **self.held(task_vars or {}), "source": program(*self.parts())}
         result.update(self._execute_module(module_args=arguments, task_vars=task_vars))
         result.get("invocation", {}).get("module_args", {}).pop("source", None)
         return result

@@ -16,6 +16,12 @@ options:
   secrets: {description: The same for secret ones., type: list, elements: dict, default: []}
 author: WebOps
 """
+RETURN = r"""
+names:
+  description: "Names of variables that differ from those of the live release: added, removed, changed."
+  type: dict
+  returned: always
+"""
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.webops_release import Releases
@@ -34,11 +40,20 @@ def main():
     releases = Releases(module.params["name"])
     wanted = variables(module.params)
     live = releases.live()
-    changed = not live or releases.environment(live["id"]) != wanted
+    held = releases.environment(live["id"]) if live else None
+    changed = held != wanted
     # Before Apply there is no place for them; the next step says so in words, this one says nothing in public.
     if changed and releases.prepared() and not module.check_mode:
         releases.write_environment("wanted", wanted)
-    module.exit_json(changed=changed)
+    module.exit_json(changed=changed, names=names(held or {}, wanted))
+
+
+def names(held, wanted):
+    """Which variables differ from those of the live release: names are no secret."""
+    return {
+        "added": sorted(wanted.keys() - held.keys()), "removed": sorted(held.keys() - wanted.keys()),
+        "changed": sorted(name for name in wanted.keys() & held.keys() if wanted[name] != held[name]),
+    }
 
 
 def variables(params):

@@ -11,12 +11,17 @@ description:
   - Nothing new (same commit, inputs and variables as the live release) means no new release and C(changed=false).
   - The same commit and inputs with other variables make a new release of the same build.
   - In check mode it looks at the repository without fetching; where the app is not there yet, the release "follows".
+  - The variable C(webops_planned) holds it to its C(commit). An id refuses every other one; C(live) stays with the
+    one that is live, and in check mode says what is newer.
 options:
   name: {description: The resource., type: str, required: true}
   repo: {description: Address of the repository. https or ssh., type: str, required: true}
   ref: {description: "Branch, tag or commit.", type: str, required: true}
   inputs: {description: Whatever else a build depends on., type: dict, default: {}}
   other_variables: {description: Whether M(webops_environment) holds other variables ready., type: bool, required: true}
+  names: {description: "Names of those variables, as M(webops_environment) returned them.", type: dict, default: {}}
+  planned: {description: "The commit it is held to; the action plugin fills it in.", type: dict, default: {}}
+  only_planned: {description: Only see whether the planned commit is still the wanted one., type: bool, default: false}
   variables_build: {description: Whether a build depends on the variables., type: bool, default: false}
   keep: {description: Releases to keep., type: int, default: 5}
   slots: {description: Whether processes serve it., type: bool, default: true}
@@ -38,6 +43,10 @@ serves:
 build_needed:
   description: Whether its build is still to come.
   type: bool
+  returned: always
+webops_plan:
+  description: The commit, the one that is live, those between, migrations, names of variables.
+  type: dict
   returned: always
 migrations:
   description: Migration files that are new since the live release.
@@ -67,6 +76,9 @@ def main():
             "ref": {"type": "str", "required": True},
             "inputs": {"type": "dict", "default": {}},
             "other_variables": {"type": "bool", "required": True},
+            "names": {"type": "dict", "default": {}},
+            "planned": {"type": "dict", "default": {}},
+            "only_planned": {"type": "bool", "default": False},
             "variables_build": {"type": "bool", "default": False},
             "keep": {"type": "int", "default": 5},
             "slots": {"type": "bool", "default": True},
@@ -79,6 +91,9 @@ def main():
     )
     releases = Releases(module.params["name"])
     try:
+        if module.params["only_planned"]:
+            refuse_other(module.params, wanted_commit(module.params))
+            module.exit_json(changed=False)
         result = look(releases, module.params) if module.check_mode else fetch(releases, module.params)
     except Refused as refused:
         module.fail_json(msg=str(refused), next=refused.next, journal=refused.journal)
@@ -93,33 +108,84 @@ def serves(releases, params, release):
 
 def fetch(releases, params):
     refuse_unprepared(releases)
+    if stays(releases, params):
+        return decide(releases, params, as_live(releases.live()), write=True)
     job = {
-        "argv": [*PYTHON, json.dumps({**asked(params), "mirror": os.path.join(releases.base, "shared", "repo.git")})],
+        "argv": [*PYTHON, json.dumps(asked(releases, params))],
         "cwd": releases.base, "stdin": params["source"], "timeout": params["timeout"],
     }
     ended = run_task(params["name"], "fetch", job)
     found = understood(ended.result, ended.lines, ended.timeout and params["timeout"])
+    refuse_other(params, found["commit"])
     return decide(releases, params, found, write=True)
 
 
 def look(releases, params):
     """What would be found; git runs as the app's user, who may not be there yet."""
-    user = "wo-" + params["name"]
-    try:
-        pwd.getpwnam(user)
-    except KeyError:
-        return {"changed": True, "release": None, "build_needed": True, "migrations": [],
+    if stays(releases, params):
+        live = releases.live()
+        result = decide(releases, params, as_live(live), write=False)
+        result["webops_plan"]["newer"] = newer(params, live)
+        return result
+    if not has_user(params):
+        plan = {"commit": short(wanted_commit(params)), "from": None}
+        return {"changed": True, "release": None, "build_needed": True, "migrations": [], "webops_plan": plan,
                 "msg": "follows: the app's own user fetches the code, and is still to come"}
-    argv = ["sudo", "-n", "-u", user, *PYTHON, json.dumps({**asked(params), "look": True})]
+    found = ask_git(params, {**asked(releases, params), "look": True})
+    refuse_other(params, found["commit"])
+    return decide(releases, params, found, write=False)
+
+
+def stays(releases, params):
+    """Whether the code that serves shall stay; after the first release."""
+    return params["planned"].get("commit") == "live" and bool((releases.live() or {}).get("commit"))
+
+
+def as_live(live):
+    return {"commit": live["commit"], "subject": live.get("subject", ""), "author": live.get("author", ""),
+            "committed": live.get("committed", ""), "migrations": live.get("migration_files", [])}
+
+
+def newer(params, live):
+    """The commit that its branch has now, where that is another one. A repository that is away is no drift."""
+    commit = wanted_commit(params)
+    return short(commit) if commit and commit != live["commit"] else None
+
+
+def wanted_commit(params):
+    """Which commit is wanted now, without fetching it; None where nobody can say."""
     try:
-        ended = subprocess.run(argv, input=params["source"], capture_output=True, text=True, check=False, cwd="/",
-                               timeout=params["timeout"])
+        return ask_git(params, {"repo": params["repo"], "ref": params["ref"], "look": "resolve"}).get("commit")
+    except (Refused, OSError):
+        return None
+
+
+def refuse_other(params, commit):
+    planned = params["planned"].get("commit")
+    if planned and commit and planned not in ("live", commit):
+        raise Refused(f"The plan was made for {planned[:7]}, but {params['ref']} is now {commit[:7]}.",
+                      "Plan again, look at what is new, and apply that plan.")
+
+
+def has_user(params):
+    try:
+        pwd.getpwnam("wo-" + params["name"])
+    except KeyError:
+        return False
+    return True
+
+
+def ask_git(params, question):
+    """The program's answer, asked as the app's user; before there is one, as ourselves, who then fetch nothing."""
+    become = ["sudo", "-n", "-u", "wo-" + params["name"]] if has_user(params) else []
+    try:
+        ended = subprocess.run([*become, *PYTHON, json.dumps(question)], input=params["source"], capture_output=True,
+                               text=True, check=False, cwd="/", timeout=params["timeout"])
     except subprocess.TimeoutExpired:
         return understood({}, [], params["timeout"])
     lines = (ended.stdout + ended.stderr).splitlines()
     report = next((line for line in lines if line.startswith("webops-result ")), None)
-    found = understood(json.loads(report.split(" ", 1)[1]) if report else {}, lines, False)
-    return decide(releases, params, found, write=False)
+    return understood(json.loads(report.split(" ", 1)[1]) if report else {}, lines, False)
 
 
 def refuse_unprepared(releases):
@@ -130,8 +196,9 @@ def refuse_unprepared(releases):
         )
 
 
-def asked(params):
-    return {"repo": params["repo"], "ref": params["ref"]}
+def asked(releases, params):
+    return {"repo": params["repo"], "ref": params["ref"], "since": (releases.live() or {}).get("commit"),
+            "mirror": os.path.join(releases.base, "shared", "repo.git")}
 
 
 def understood(result, lines, timeout):
@@ -158,9 +225,11 @@ def decide(releases, params, found, write):
         "commit": found["commit"], "subject": found["subject"], "build_needed": not same_build,
         "migrations": [] if same_build else [name for name in found["migrations"] if name not in known],
     }
+    result["webops_plan"] = in_plan(params, found, live, result["migrations"])
     if same_build and not other:
         return {**result, "changed": False, "release": live}
     record = new_release(releases, params, found, inputs)
+    result["diff"] = other_names(params.get("names", {})) if other else []
     if same_build:
         record.update({key: live[key] for key in ("build", "built", "project") if key in live})
         result["webops_summary"] += " · other variables"
@@ -170,6 +239,40 @@ def decide(releases, params, found, write):
         # What an earlier, failed deploy left on the disk goes now.
         prune(releases, params["keep"], besides=record)
     return {**result, "changed": True, "release": record}
+
+
+def in_plan(params, found, live, migrations):
+    """What a person wants to know of it beforehand."""
+    return {
+        "commit": short(found["commit"], found),
+        "from": short(live["commit"], live) if live.get("commit") else None,
+        "commits": found.get("commits", []), "commits_more": found.get("commits_more", 0),
+        "migrations": [{"name": migration_name(path), "takes_away": []} for path in migrations],
+        "environment": params.get("names", {}),
+    }
+
+
+def short(commit, more=None):
+    """A commit as people see it; what is not known of it is empty."""
+    more = more or {}
+    return commit and {"id": commit, "short": commit[:7], "author": more.get("author", ""),
+                       "subject": more.get("subject", ""), "at": more.get("committed", "")}
+
+
+def migration_name(path):
+    """shop/migrations/0007_note.py is shop.0007_note"""
+    folders, _, file = path.rpartition("/migrations/")
+    return "{}.{}".format(folders.rpartition("/")[2], file[:-3]).lstrip(".")
+
+
+def other_names(names):
+    """Variables that differ, as a difference; what they hold may be a secret, so only their names are told."""
+    other = names.get("changed", [])
+    gone = [*(f"{name}=" for name in names.get("removed", [])), *(f"{name}=(as it is)" for name in other)]
+    come = [*(f"{name}=" for name in names.get("added", [])), *(f"{name}=(as wanted)" for name in other)]
+    return [{"before_header": "environment", "after_header": "environment",
+             "before": "".join(f"{line}\n" for line in sorted(gone)),
+             "after": "".join(f"{line}\n" for line in sorted(come))}] if gone or come else []
 
 
 def new_release(releases, params, found, inputs):

@@ -13,6 +13,9 @@ PART_OF_COMMIT = re.compile(r"[0-9a-f]{7,64}")
 MIGRATION = re.compile(r"(?:^|/)migrations/[^/]+\.py$")
 REF = "refs/webops/wanted"
 SHOWN_BRANCHES = 12
+SHOWN_COMMITS = 50
+#: Between what git says of a commit; no commit's text holds it.
+MARK = "%x1f"
 REASONS = (
     ("Could not resolve host", "its host name is not known on this server", "Check the address for a typing error."),
     ("could not read Username", "it asks for a login", "Only repositories that can be read without one are possible."),
@@ -92,16 +95,41 @@ class Repository:
                 return f"{self.address} could not be read: {reason}.", then
         return f"{self.address} could not be read: {_last_line(words)}", "Check that this server reaches the address."
 
-    def describe(self, commit):
-        subject, author, date = self.git("log", "-1", "--format=%s%n%an%n%cI", commit, "--").stdout.split("\n")[:3]
+    def borrow(self, mirror):
+        """Read what another mirror has as our own, so that only what is new is asked for."""
+        with open(os.path.join(self.mirror, "objects", "info", "alternates"), "w", encoding="utf-8") as file:
+            file.write(os.path.join(mirror, "objects") + "\n")
+
+    def resolve(self, ref):
+        """The commit that a name stands for, without fetching anything; None where only a fetch can tell."""
+        if COMMIT.fullmatch(ref):
+            return ref
+        listed = self.git("ls-remote", "--", self.address, ref, f"refs/heads/{ref}", f"refs/tags/{ref}",
+                          f"refs/tags/{ref}^{{}}")
+        if listed.returncode:
+            raise Stop(*self._reason(listed.stderr))
+        found = dict(reversed(line.split("\t", 1)) for line in listed.stdout.splitlines() if "\t" in line)
+        names = (f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}", f"refs/heads/{ref}", ref)
+        return next((found[name] for name in names if name in found), None)
+
+    def describe(self, commit, since=None):
+        """A commit; with `since`, the commits between the two as well, newest first."""
         files = self.git("ls-tree", "-r", "--name-only", commit).stdout.splitlines()
-        return {
-            "commit": commit,
-            "subject": subject[:200],
-            "author": author[:100],
-            "committed": date,
-            "migrations": sorted(name for name in files if MIGRATION.search(name))[:2000],
-        }
+        told = {"migrations": sorted(name for name in files if MIGRATION.search(name))[:2000]}
+        it = next(self._log("-1", commit, "--"))
+        told.update(commit=commit, subject=it["subject"], author=it["author"], committed=it["at"])
+        if since and since != commit and COMMIT.fullmatch(since) and self.commit_of(since):
+            between = list(self._log(f"-{SHOWN_COMMITS}", f"{since}..{commit}", "--"))
+            counted = self.git("rev-list", "--count", f"{since}..{commit}", "--").stdout.strip()
+            more = int(counted) - len(between) if counted.isdecimal() else 0
+            told.update(commits=between, commits_more=more)
+        return told
+
+    def _log(self, *arguments):
+        form = MARK.join(("%H", "%an", "%cI", "%s"))
+        for line in self.git("log", f"--format={form}", *arguments).stdout.splitlines():
+            identity, author, at, subject = line.split("\x1f", 3)
+            yield {"id": identity, "short": identity[:7], "author": author[:100], "subject": subject[:200], "at": at}
 
 
 def _last_line(words):
@@ -110,14 +138,21 @@ def _last_line(words):
 
 
 def look(wanted):
-    """What a fetch would find, without touching the mirror: a passing copy without file contents."""
-    mirror = tempfile.mkdtemp(prefix="webops-look-")
+    """What a fetch would find, without touching the mirror: a passing copy, of the first time without contents."""
+    passing = tempfile.mkdtemp(prefix="webops-look-")
     try:
-        repository = Repository(wanted, mirror)
+        repository = Repository(wanted, passing)
         repository.prepare()
+        if wanted["look"] == "resolve":
+            return {"commit": repository.resolve(wanted["ref"])}
+        mirror, since = wanted.get("mirror", ""), wanted.get("since")
+        if since and os.path.isdir(os.path.join(mirror, "objects")):
+            repository.borrow(mirror)
+            repository.git("update-ref", "refs/webops/since", since)
+            return repository.describe(repository.fetch(wanted["ref"]), since)
         return repository.describe(repository.fetch(wanted["ref"], "--depth=1", "--filter=blob:none"))
     finally:
-        shutil.rmtree(mirror, ignore_errors=True)
+        shutil.rmtree(passing, ignore_errors=True)
 
 
 def fetch(wanted):
@@ -125,7 +160,7 @@ def fetch(wanted):
         return look(wanted)
     repository = Repository(wanted, wanted["mirror"])
     repository.prepare()
-    return repository.describe(repository.fetch(wanted["ref"]))
+    return repository.describe(repository.fetch(wanted["ref"]), wanted.get("since"))
 
 
 if __name__ == "__main__":

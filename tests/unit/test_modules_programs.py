@@ -72,6 +72,26 @@ def test_a_new_commit_is_found_and_an_old_one_can_be_named(program, origin, tmp_
     assert fetch(wanted(origin, tmp_path, second[:9]))["commit"] == second
 
 
+def test_the_commits_since_the_live_one_are_told_also_without_touching_the_mirror(program, origin, tmp_path):
+    fetch = program("fetch").fetch
+    first = fetch(wanted(origin, tmp_path))["commit"]
+    names = [commit(origin, {"a.txt": f"{n}"}, f"Number {n}") for n in range(60)]
+    for more in ({"look": True}, {}):
+        found = fetch(wanted(origin, tmp_path, since=first, **more))
+        assert [one["id"] for one in found["commits"]] == names[:9:-1] and found["commits_more"] == 10
+        assert found["commits"][0]["subject"] == "Number 59" and found["commits"][0]["short"] == names[-1][:7]
+        if more:
+            assert git(tmp_path / "repo.git", "rev-parse", "refs/webops/wanted") == first
+
+
+@pytest.mark.parametrize("ref", ["main", "dev", "v1", "refs/heads/main"])
+def test_what_a_name_stands_for_is_told_without_fetching(program, origin, tmp_path, ref):
+    git(origin, "branch", "feature/main")
+    found = program("fetch").fetch(wanted(origin, tmp_path, ref, look="resolve"))
+    assert found == {"commit": git(origin, "rev-parse", f"{ref}^{{commit}}")}
+    assert not (tmp_path / "repo.git").exists()
+
+
 def test_a_rewritten_branch_is_followed(program, origin, tmp_path):
     fetch = program("fetch").fetch
     fetch(wanted(origin, tmp_path))

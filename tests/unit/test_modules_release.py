@@ -279,3 +279,39 @@ def test_a_task_that_takes_too_long_is_ended_with_all_it_started(tmp_path):
 def test_a_program_that_is_not_there_is_named(tmp_path):
     done = launch(tmp_path, {"argv": ["/no/such/program"]}, "--task")
     assert done.returncode == 127 and "/no/such/program: No such file or directory" in done.stdout
+
+
+def test_a_plan_holds_to_its_commit_in_words(module):
+    fetch, refused = module("webops_fetch"), module("webops_unit").Refused
+    asked = {**ASKED, "planned": {"commit": FOUND["commit"]}}
+    fetch.refuse_other(asked, FOUND["commit"])
+    with pytest.raises(refused, match=r"The plan was made for 4f1c9aa, but main is now 81aa0de\.") as wrong:
+        fetch.refuse_other(asked, "81aa0de" + "0" * 33)
+    assert "Plan again" in wrong.value.next
+
+
+def test_what_is_held_to_the_live_commit_asks_nobody_for_another(module, releases, decide, monkeypatch):
+    fetch = module("webops_fetch")
+    asked = {**ASKED, "planned": {"commit": "live"}, "other_variables": False}
+    assert not fetch.stays(releases, asked), "before the first release there is nothing to stay with"
+    first = decide()["release"]
+    first["built"] = {}
+    releases.save(first)
+    releases.make_live(first)
+    monkeypatch.setattr(fetch, "ask_git", lambda *_: {"commit": "81aa0de" + "0" * 33})
+    monkeypatch.setattr(fetch, "run_task", lambda *_: pytest.fail("it fetched"))
+    found = fetch.look(releases, asked)
+    assert found["changed"] is False and found["webops_plan"]["commit"]["id"] == FOUND["commit"]
+    assert found["webops_plan"]["newer"]["short"] == "81aa0de"
+    assert fetch.fetch(releases, asked)["changed"] is False
+
+
+def test_a_plan_names_commits_migrations_and_variables_but_no_value(decide):
+    names = {"added": ["NEW"], "removed": [], "changed": ["API_KEY"]}
+    commits = [{"id": FOUND["commit"], "short": "4f1c9aa", "author": "Ada", "subject": "Fix typo", "at": ""}]
+    found = decide({"migrations": ["src/shop/migrations/0007_note.py"], "commits": commits}, names=names)
+    plan = found["webops_plan"]
+    assert plan["commit"]["short"] == "4f1c9aa" and plan["from"] is None and plan["commits"] == commits
+    assert plan["migrations"] == [{"name": "shop.0007_note", "takes_away": []}]
+    assert plan["environment"] == names
+    assert found["diff"][0]["after"] == "API_KEY=(as wanted)\nNEW=\n"
