@@ -1,4 +1,4 @@
-"""Sends the program that fetches code along with the module of this name."""
+"""Sends the program that does the work on the server along with the module that asks for it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,13 @@ class ActionModule(ActionBase):
     TRANSFERS_FILES = False
 
     def parts(self) -> tuple[str, ...]:
-        return ("report", "fetch")
+        """Programs by name, the one that runs last; the other modules reach this file by links of their names."""
+        return {
+            "webops_fetch": ("report", "fetch"),
+            "webops_build": ("report", "tree", "python_env", f"{self._task.args.get('sort')}_build"),
+            "webops_snapshot": ("report", "snapshot"),
+            "webops_rollback": ("report", "snapshot"),
+        }[self._task.action.rpartition(".")[2]]
 
     def held(self, task_vars: dict[str, Any]) -> dict[str, Any]:
         """What a fetch is held to: the commit that was planned."""

@@ -6,22 +6,23 @@ import os
 
 from ansible.module_utils.webops_unit import systemctl, write_json
 
-# Everything but the named builds: what an interrupted run left behind goes too.
+# Everything but what belongs to the named builds and releases: what an interrupted run left behind goes too.
 PROGRAM = """
 import os, shutil, sys
-doomed = [os.path.join(top, name) for top in ("releases", "public") for name in os.listdir(top)
-          if name not in sys.argv[1:]]
+doomed = [os.path.join(top, name) for top in ("releases", "public", "shared/snapshots") if os.path.isdir(top)
+          for name in os.listdir(top) if name.split(".")[0] not in sys.argv[1:]]
 for path in doomed:
-    shutil.rmtree(path, ignore_errors=True)
+    shutil.rmtree(path, ignore_errors=True) if os.path.isdir(path) else os.unlink(path)
     print("deleted", path)
 """
 
 
 def prune(releases, keep, besides=None):
     """Keep the newest `keep` releases that served, the live one and `besides`; start deleting the rest."""
-    releases.forget(keep, besides)
-    needed = sorted({record["build"] for record in releases.all()})
-    if not unneeded(releases, needed):
+    forgotten = releases.forget(keep, besides)
+    kept = releases.all()
+    needed = sorted({record["build"] for record in kept} | {record["id"] for record in kept})
+    if not forgotten and not unneeded(releases, needed):
         return
     job = {"id": "prune", "argv": ["/usr/bin/python3", "-I", "-", *needed], "cwd": releases.base, "stdin": PROGRAM}
     write_json(os.path.join(releases.env, "task-prune.json"), job, 0o640)

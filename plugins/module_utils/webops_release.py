@@ -86,15 +86,20 @@ class Releases:
         return os.path.join(self.base, "releases", record["build"])
 
     def forget(self, keep, besides=None):
-        """Drop the records beyond the `keep` newest that served, the live one, the one before it and `besides`."""
+        """Drop the records beyond the `keep` newest that served, the live one, the one before it and `besides`.
+
+        Gives the ids of those that are gone.
+        """
         live = self.live() or {}
         records = self.all()
         served = [record["id"] for record in records if record.get("served")]
         kept = {*served[-keep:], live.get("id"), live.get("before"), (besides or {}).get("id")}
-        for identity in [record["id"] for record in records if record["id"] not in kept]:
+        gone = [record["id"] for record in records if record["id"] not in kept]
+        for identity in gone:
             for directory in (self.directory, self.env):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(os.path.join(directory, f"{identity}.json"))
+        return gone
 
 
 def fingerprint(value):

@@ -168,10 +168,21 @@ def chosen(wanted):
 
 def restore(wanted):
     """Bring the data back, in one transaction: all of it or nothing. What is there now is kept as `now` first."""
-    database = Database(wanted["variable"])
     lost = count(wanted)
     save({**wanted, "release": wanted["now"]})
-    dump = Snapshot(wanted, lost["snapshot"]).dump
+    bring_back(wanted, lost["snapshot"])
+    return lost
+
+
+def undo(wanted):
+    """After `restore`: what was there before."""
+    bring_back(wanted, wanted["now"])
+    return {}
+
+
+def bring_back(wanted, name):
+    database = Database(wanted["variable"])
+    dump = Snapshot(wanted, name).dump
     entries = [line for line in database.run("pg_restore", "--list", dump).splitlines()
                if not any(sign in line for sign in FOREIGN)]
     listed = f"{dump}.list"
@@ -182,10 +193,9 @@ def restore(wanted):
     finally:
         os.unlink(listed)
     database.run("psql", "-Xq", "-v", "ON_ERROR_STOP=1", "--single-transaction", text=EMPTY + script)
-    return lost
 
 
-STEPS = {"save": save, "mark": mark, "count": count, "restore": restore}
+STEPS = {"save": save, "mark": mark, "count": count, "restore": restore, "undo": undo}
 
 if __name__ == "__main__":
     main(lambda wanted: STEPS[wanted["step"]](wanted))

@@ -156,6 +156,13 @@ def git_ref(value: str) -> Problem | None:
     return None
 
 
+def release(value: str) -> Problem | None:
+    """The id of a release, 20261122-153000-4f1c9aa, or its commit."""
+    if not re.fullmatch(r"\d{8}-\d{6}-[0-9a-f]{7}|[0-9a-f]{7,64}", value):
+        return Problem("release_invalid", "Write the id of a release, such as 20261122-153000-4f1c9aa, or its commit.")
+    return None
+
+
 def env_name(value: str) -> Problem | None:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,127}", value):
         return Problem("invalid_env_name", "Use letters, digits and '_', not beginning with a digit.")
@@ -327,7 +334,7 @@ def line(value: str) -> Problem | None:
 _NUMBERS = {"port", "positive"}
 FORMATS: dict[str, Callable[[Any], Problem | None]] = {
     check.__name__: check
-    for check in (name, domain, address, port, email, unix_user, git_address, git_ref, env_name, database,
+    for check in (name, domain, address, port, email, unix_user, git_address, git_ref, release, env_name, database,
                   relative_path, absolute_path, url_path, https_url, python_module, wsgi_module, python_version,
                   size, debian_package, identifier, part_name, process_name, schedule, header_name,
                   header_value, upstream, ssh_public_key, pem, positive, line)

@@ -1,0 +1,136 @@
+"""Let traffic go to a release that has proved to be healthy, without losing a request.
+
+Done by webops-deploy. The release starts in the idle slot, is probed there, the pointer is renamed, the old slot
+drains. When anything fails the old release goes on serving.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+
+from ansible.module_utils.webops_prune import prune
+from ansible.module_utils.webops_release import Releases
+from ansible.module_utils.webops_slot import Probe, Slots
+from ansible.module_utils.webops_unit import Refused, journal, point
+
+# Arguments of a module that switches.
+ARGUMENTS = {
+    "name": {"type": "str", "required": True},
+    "slots": {"type": "bool", "default": True},
+    "argv": {"type": "list", "elements": "str", "default": []},
+    "environment": {"type": "dict", "default": {}},
+    "health": {"type": "dict", "default": {}},
+    "keep": {"type": "int", "default": 5},
+}
+
+
+class Switch:
+    """What serves a resource, about to change. `release` is the live one unless another is given."""
+
+    def __init__(self, params, check, release=None):
+        self.params = params
+        self.check = check
+        self.releases = Releases(params["name"])
+        self.slots = Slots(self.releases) if params["slots"] else None
+        self.release = release or self.releases.live()
+        if not self.release or not self.release.get("project"):
+            raise Refused(f"{params['name']} has no release yet.", "Deploy it first.")
+
+    def serve(self, words="live", follows=False):
+        """`follows`: in check mode, whether something that it depends on is still to change."""
+        return self._done(False, "serves already") if self._is_live(follows) else self._change(words)
+
+    def stop(self):
+        serving = self._serving()
+        if serving and not self.check:
+            if self.slots:
+                self.slots.clear(serving)
+            else:
+                os.unlink(self._pointer("current"))
+        return self._done(bool(serving), "stopped" if serving else "was stopped already")
+
+    def start(self):
+        if self._serving():
+            return self._done(False, "serves already")
+        return self._change("started")
+
+    def restart(self):
+        if not self._serving():
+            raise Refused(f"{self.params['name']} is stopped.", "Start it instead.")
+        return self._change("restarted")
+
+    def _serving(self):
+        if self.slots:
+            return self.slots.serving()
+        return os.path.lexists(self._pointer("current"))
+
+    def _is_live(self, follows):
+        live = self.releases.live() or {}
+        if live.get("id") != self.release["id"] or not self._serving() or (self.check and follows):
+            return False
+        return not self.slots or self.slots.serves(*self._wish())
+
+    def _change(self, words):
+        if self.check:
+            return self._done(True, words)
+        probe = self._serve_from_slot() if self.slots else None
+        if not self.slots:
+            self._turn_files()
+        self._write_down()
+        return self._done(True, words, **({"probe": probe} if probe else {}))
+
+    def _wish(self):
+        return self.release, self.params["argv"], self.params["environment"]
+
+    def _serve_from_slot(self):
+        old, new = self.slots.pointed(), self.slots.idle()
+        self.slots.clear(new)
+        since = time.time() - 0.5
+        try:
+            answer = self._prove(new, since)
+        except BaseException:
+            self.slots.clear(new)
+            raise
+        self._turn_files()
+        self.slots.turn_to(new)
+        if old:
+            self.slots.stop_idle(old)
+        return answer
+
+    def _prove(self, slot, since):
+        started = self.slots.start(slot, self.slots.describe(*self._wish()))
+        probe = Probe(self.slots, slot, self.params["health"], since)
+        if started.returncode:
+            probe._refuse_dead()
+            raise Refused("The new release does not start: " + (started.stderr.strip() or "systemd gave no reason"),
+                          "The release before goes on serving.", journal(self.slots.service(slot), since))
+        return {"url": probe.url(), "answer": probe.wait()}
+
+    def _pointer(self, name):
+        return os.path.join(self.releases.live_directory, name)
+
+    def _turn_files(self):
+        """Old pages keep their assets: nginx looks into the build before as well."""
+        wanted = os.path.join("..", "public", self.release["build"])
+        current = None
+        with contextlib.suppress(OSError):
+            current = os.readlink(self._pointer("current"))
+        if current and current != wanted:
+            point(self._pointer("previous"), current)
+        if current != wanted:
+            point(self._pointer("current"), wanted)
+
+    def _write_down(self):
+        live = self.releases.live() or {}
+        record = {**self.release, "served": True}
+        if live and live["id"] != record["id"]:
+            record["before"] = live["id"]
+        self.releases.save(record)
+        self.releases.make_live(record)
+        prune(self.releases, self.params["keep"])
+
+    def _done(self, changed, words, **more):
+        return {"changed": changed, "release": self.release["id"],
+                "webops_summary": f"{self.release['id']} · {words}", **more}

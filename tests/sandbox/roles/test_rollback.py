@@ -1,0 +1,121 @@
+"""Going back: to a release that is kept, with its variables and files, and where it is wanted with its data."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.sandbox.roles.conftest import Ready
+from tests.sandbox.roles.load import Load
+from tests.sandbox.roles.repositories import Repository
+from tests.sandbox.roles.test_django_app import App, write_message
+
+pytestmark = pytest.mark.sandbox
+ADD_PLACE = """
+from django.db import migrations, models
+
+class Migration(migrations.Migration):
+    dependencies = [("book", "0001_messages")]
+    operations = [migrations.AddField("message", "place", models.TextField(default="")),
+                  migrations.RunSQL("update book_message set text = 'overwritten by a bad migration'")]
+"""
+
+
+@pytest.fixture(scope="module")
+def repository(ready: Ready, tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    return Repository(ready, "guestbook", tmp_path_factory.mktemp("repositories"))
+
+
+@pytest.fixture(scope="module")
+def app(ready: Ready, repository: Repository) -> Iterator[App]:
+    one = App(ready, repository, "goback", "goback.example.org")
+    one.succeed()
+    return one
+
+
+def content(app: App) -> dict[str, Any]:
+    """All of a release that a visitor or the app could notice."""
+    live = app.release()
+    home = f"/srv/webops/{app.name}"
+    sums = app.ready.run("sh", "-c", f"cd {home}/releases/{live['build']}/app && find . -type f ! -name '*.pyc' "
+                         f"-exec sha256sum {{}} + | sort -k2; cd {home}/live/current && find . -type f "
+                         "-exec sha256sum {} + | sort -k2")
+    return {"id": live["id"], "commit": live["commit"], "files": sums,
+            "greeting": app.python("import os; print(os.environ.get('GREETING'))").splitlines()[-1]}
+
+
+def rows(app: App) -> list[str]:
+    return app.ready.run("runuser", "-u", "postgres", "--", "psql", "-XAtc",
+                         "select text from book_message order by id", "goback_db").splitlines()
+
+
+def test_each_kept_release_comes_back_as_it_was_and_no_request_is_lost(app: App) -> None:
+    known = [content(app)]
+    for number in range(3):
+        app.values["django_app_environment"] = [{"name": "GREETING", "value": f"hello {number}"}]
+        app.repository.commit(f"Number {number}", {"note.txt": str(number), "book/static/book/extra.txt": str(number)})
+        app.succeed("deploy")
+        known.append(content(app))
+    with Load(app.ready.server.address, app.domain) as load:
+        for before in [*known[:-1], known[-1]]:
+            gone_back = app.succeed("rollback", django_app_release=before["id"])
+            assert gone_back.changed == ["Let the earlier release serve again"]
+            assert content(app) == before
+    assert load.failed == {}, load.answers
+    assert app.succeed("rollback").changed
+    assert content(app) == known[-2], "without a name it is the release before"
+    assert app.succeed("rollback", django_app_release=known[-2]["commit"][:9]).changed == []
+    app.succeed("deploy")
+    assert content(app)["commit"] == known[-1]["commit"]
+
+
+def test_a_bad_migration_is_undone_with_its_data_in_one_command(app: App) -> None:
+    write_message(app, "Ada", "Before the migration")
+    before = app.release()["id"]
+    app.repository.commit("A bad migration", {"book/migrations/0002_place.py": ADD_PLACE})
+    deployed = app.succeed("deploy")
+    assert {"Keep the database as it is", "Migrate the database"} <= set(deployed.changed)
+    assert rows(app) == ["overwritten by a bad migration"]
+    write_message(app, "Bob", "After it")
+    planned = app.rehearse("rollback", django_app_rollback_data=True)
+    assert planned.results["Let the earlier release serve again"]["lost"]["writes"] >= 1
+    assert len(rows(app)) == 2, "a plan brings nothing back"
+    seen = Watch(app)
+    with seen:
+        gone_back = app.succeed("rollback", django_app_rollback_data=True)
+    lost = gone_back.results["Let the earlier release serve again"]["lost"]
+    assert lost["tables"]["public.book_message"] == 1, lost
+    assert rows(app) == ["Before the migration"]
+    assert app.release()["id"] == before
+    assert json.loads(app.get("/healthz"))["status"] == "ok"
+    assert write_message(app, "Cleo", "It works again") == "302"
+    assert set(seen.answers) <= {"200", "503"} and "503" in seen.answers, seen.answers
+    app.repository.undo()
+
+
+class Watch:
+    """What visitors get meanwhile."""
+
+    def __init__(self, app: App) -> None:
+        self.app, self.answers = app, dict[str, int]()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._over.is_set():
+            answer = self.app.get("/", "-o", "/dev/null", "-w", "%{http_code}")
+            self.answers[answer] = self.answers.get(answer, 0) + 1
+            time.sleep(0.05)
