@@ -27,7 +27,7 @@ from panel.runs import bell
 from panel.runs.errors import NameTaken, NoHostKey, NotReady, ServerInUse, WrongFingerprint
 from panel.runs.spec import LOGIN
 from panel.runs.submit import SERVER_KIND, submit
-from panel.store.models import Mode, Resource, Run, RunServer, Server, State
+from panel.store.models import Mode, Observed, Resource, Run, RunServer, Server, State
 from panel.store.seal import seal
 
 
@@ -92,6 +92,8 @@ def accept(session: Session, server: Server, fingerprint: str, actor: str) -> No
         raise WrongFingerprint(f"{server.name} shows {' and '.join(fingerprints(server.offered_host_key))}, "
                                f"not {wanted or 'nothing'}. Compare it once more; if it differs, do not accept it.")
     server.host_key, server.offered_host_key = server.offered_host_key, ""
+    # What was seen was said about the old key.
+    server.observed, server.observed_text, server.observed_at = Observed.UNKNOWN, "", None
     session.commit()
     bell.look(server.id)
 

@@ -29,6 +29,8 @@ class Contract:
 
     source: str = "detected"
     kind: str = ""
+    #: Directory in which its commands are run.
+    place: str = ""
     values: dict[str, Any] = field(default_factory=dict)
     found: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -145,6 +147,7 @@ def _take_procfile(repository: Repository, contract: Contract) -> None:
     contract.values = {**read.values, **contract.values}
     if contract.source == "detected":
         contract.source = "Procfile"
+        contract.place = posixpath.dirname(path)
     if unused:
         contract.found.append(
             f"{contract.source} says {' and '.join(unused)} itself, so those of the {path} are left alone."

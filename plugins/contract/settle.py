@@ -113,6 +113,7 @@ def _app(contract: Contract, given: Mapping[str, Any]) -> dict[str, Any]:
         "needs": values.get("needs", {}),
         "processes": _processes(contract, given, str(limits["memory"])),
         "cron": values.get("cron", []),
+        "commands_in": contract.place,
         "environment": {"required": [], "optional": [], **values.get("environment", {})},
     }
     settings["root"] = root(settings)
@@ -179,31 +180,46 @@ def root(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def needs_apply(wanted: Mapping[str, Any], installed: Mapping[str, Any] | None) -> list[str]:
-    """Why a deploy has to wait for Apply; empty where what is installed suffices (more of it does no harm)."""
+    """Why a deploy has to wait for Apply; empty where what is installed is what is wanted."""
     have = installed or {}
     reasons = [f"the package {name} is wanted" for name in wanted["packages"] if name not in have.get("packages", [])]
-    for name, process in wanted["processes"].items():
-        reasons += _process_reasons(name, process, have.get("processes", {}).get(name))
-    for name, schedule in wanted["cron"].items():
-        before = have.get("cron", {}).get(name)
-        if before != schedule:
-            reasons.append(f"the cron job {name} is " + (f"wanted at {schedule}, not {before}" if before else "new"))
-    for name, limit in wanted["limits"].items():
-        before = have.get("limits", {}).get(name, limit)
-        if str(before) != str(limit):
+    for name, (process, before) in _beside(wanted, have, "processes"):
+        reasons += _process_reasons(name, process, before)
+    for name, (schedule, before) in _beside(wanted, have, "cron"):
+        reasons += _cron_reasons(name, schedule, before)
+    for name, (limit, before) in _beside(wanted, have, "limits"):
+        if before is not None and str(before) != str(limit):
             reasons.append(f"the limit of {name} is {before}, and {limit} is wanted")
     return reasons
 
 
-def _process_reasons(name: str, process: Mapping[str, Any], before: Mapping[str, Any] | None) -> list[str]:
+def _beside(wanted: Mapping[str, Any], have: Mapping[str, Any], key: str) -> list[tuple[str, tuple[Any, Any]]]:
+    there = have.get(key, {})
+    return [(name, (wanted[key].get(name), there.get(name))) for name in sorted({*wanted[key], *there})]
+
+
+def _process_reasons(name: str, process: Mapping[str, Any] | None, before: Mapping[str, Any] | None) -> list[str]:
     if not before:
         return [f"the process {name} is new"]
+    if not process:
+        return [f"the process {name} is gone from the repository"]
     reasons = []
-    if process["count"] > before["count"]:
-        reasons.append(f"{process['count']} of the process {name} are wanted, and {before['count']} installed")
+    if process["count"] != before["count"]:
+        reasons.append(f"{process['count']} of the process {name} are wanted, and {before['count']} are installed")
     if process["memory"] != before["memory"]:
         reasons.append(f"the process {name} may use {before['memory']} of memory, and {process['memory']} is wanted")
     return reasons
+
+
+def _cron_reasons(name: str, schedule: str | None, before: str | None) -> list[str]:
+    if schedule == before:
+        return []
+    if not before:
+        return [f"the cron job {name} is new"]
+    return [
+        f"the cron job {name} "
+        + (f"is wanted at {schedule}, not {before}" if schedule else "is gone from the repository")
+    ]
 
 
 def plan(

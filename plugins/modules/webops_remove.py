@@ -13,6 +13,7 @@ options:
   name: {description: The resource., type: str, required: true}
   kind: {description: Its kind; a name that belongs to another kind is refused., type: str, required: true}
   data: {description: "Directories below C(shared) that are data.", type: list, elements: str, default: []}
+  keeps: {description: "Directories of the resource itself that are data.", type: list, elements: str, default: []}
   delete_data: {description: Whether the data goes too., type: bool, default: false}
 author: WebOps
 """
@@ -45,6 +46,7 @@ def main():
             "name": {"type": "str", "required": True},
             "kind": {"type": "str", "required": True},
             "data": {"type": "list", "elements": "str", "default": []},
+            "keeps": {"type": "list", "elements": "str", "default": []},
             "delete_data": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
@@ -63,6 +65,7 @@ class Removal:
         self.name = params["name"]
         self.kind = params["kind"]
         self.data = [] if params["delete_data"] else params["data"]
+        self.keeps = [] if params["delete_data"] else params["keeps"]
         self.check = check
         self.user = "wo-" + self.name
         self.base = os.path.join(ROOT, self.name)
@@ -119,9 +122,9 @@ class Removal:
         """Each directory is emptied by its owner, and taken out of root's own directory by root."""
         if not os.path.isdir(self.base):
             return
-        for name in ("releases", "public", "live", "env", "shared"):
+        for name in ("releases", "public", "live", "env", "shared", "data"):
             path = os.path.join(self.base, name)
-            if os.path.isdir(path) and not os.path.islink(path):
+            if name not in self.keeps and os.path.isdir(path) and not os.path.islink(path):
                 kept = self.data if name == "shared" else []
                 self._delete_below(path, [entry for entry in os.listdir(path) if entry not in kept])
                 self._remove_empty(path)

@@ -103,7 +103,7 @@ def test_from_a_password_to_green_and_away_again(page: Page, empty: Panel, groun
     assert page.locator(".fingerprint").first.inner_text() in fingerprints(other.known_hosts, other.address)
     page.get_by_role("button", name="Yes, accept this key").click()
     expect(page.get_by_text("If the server was installed anew, make it ready once more")).to_be_visible()
-    _state_becomes(page, "Failing")
+    _state_becomes(page, "may not log in with WebOps' key")
     page.get_by_role("link", name="Make ready again").click()
     page.get_by_label("WebOps' public key", exact=True).check()
     page.get_by_label("User").fill("debian")
