@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,15 +66,21 @@ def verb(name: str) -> Verb:
                      f"kind has for it.", callback=lambda name: None)
 
 
-def for_action(kind: dict[str, Any], action_name: str) -> click.Command:
-    """The whole command of one action of one kind."""
+#: What is done with what was asked for: (context, kind, action, parameters).
+Doing = Callable[[click.Context, dict[str, Any], dict[str, Any], dict[str, Any]], None]
+
+
+def for_action(kind: dict[str, Any], action_name: str, do: Doing | None = None, instead: Sequence[click.Option] = (),
+               ) -> click.Command:
+    """The whole command of one action of one kind. `do` it otherwise, with options `instead` of --check and --yes."""
     action = kind["actions"][action_name]
 
     def run(ctx: click.Context, /, **params: Any) -> None:
-        _run(ctx, kind, action, params)
+        (do or _run)(ctx, kind, action, params)
 
+    own = [one for one in _own(action) if not (do and one.name in ("webops_check", "webops_yes"))]
     words = action["help"] or action["summary"] or action["label"]
-    return click.Command(action_name, params=[*_arguments(action), *options.options(action), *_own(action)],
+    return click.Command(action_name, params=[*_arguments(action), *options.options(action), *own, *instead],
                          help=f"{kind['label']}: {words}", callback=click.pass_context(run))
 
 
@@ -124,14 +131,15 @@ def _secret_options() -> list[click.Parameter]:
 
 
 def _run(ctx: click.Context, kind: dict[str, Any], action: dict[str, Any], params: dict[str, Any]) -> None:
-    wish = _wish(kind, action, params)
+    wish = wished(kind, action, params)
     if action["dangerous"] and not wish.check and not params["webops_yes"]:
         click.confirm(f"{action['label']} {wish.name}? {action['summary']}", abort=True)
     code = door(ctx).carry_out(wish, wait=not params["webops_no_wait"], as_json=params["webops_json"])
     ctx.exit(int(code))
 
 
-def _wish(kind: dict[str, Any], action: dict[str, Any], params: dict[str, Any]) -> Wish:
+def wished(kind: dict[str, Any], action: dict[str, Any], params: dict[str, Any]) -> Wish:
+    """What the command line asks for."""
     from cli import asking, values_file
 
     file = values_file.read(Path(params["webops_values"])) if params["webops_values"] else {}
@@ -145,7 +153,7 @@ def _wish(kind: dict[str, Any], action: dict[str, Any], params: dict[str, Any]) 
     secrets = asking.secrets(action, params.get("webops_ask", ()), params.get("webops_secret_file", ()),
                              params.get("webops_secret_stdin"))
     return Wish(kind["name"], params["webops_resource"], action["name"], values, secrets,
-                params.get("webops_unset", ()), params.get("webops_server"), params["webops_check"],
+                params.get("webops_unset", ()), params.get("webops_server"), params.get("webops_check", True),
                 params["webops_timeout"])
 
 

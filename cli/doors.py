@@ -94,15 +94,25 @@ class Remote:
         run = self._apply(wish) if wish.action == "main" else self._act(wish)
         return follow(self.panel, run, wait=wait, as_json=as_json)
 
+    def plan(self, wish: Wish) -> dict[str, Any]:
+        """Ask for a plan of it: {"plan": …, "run": the check that makes it}."""
+        if wish.action == "main":
+            body = self._wanted(wish)
+        else:
+            body = {"action": wish.action, "values": {**wish.values, **wish.secrets}, "timeout": wish.timeout}
+        return dict(self.panel.post(f"/resources/{part(wish.name)}/plans", body))
+
     def _apply(self, wish: Wish) -> dict[str, Any]:
+        return dict(self.panel.put(f"/resources/{part(wish.name)}", {**self._wanted(wish), "mode": _mode(wish)})["run"])
+
+    def _wanted(self, wish: Wish) -> dict[str, Any]:
         there = self._there(wish.name)
         server = wish.server or (there or {}).get("server")
         if not server:
             raise Stop(f"{wish.name} is new: say on which server it shall be.", Exit.USAGE,
                        next_step="--server NAME (webops server list names them)")
-        body = {"kind": wish.kind, "server": server, "values": _laid_over(there or {}, wish, self.kind(wish.kind)),
-                "mode": _mode(wish), "timeout": wish.timeout}
-        return dict(self.panel.put(f"/resources/{part(wish.name)}", body)["run"])
+        return {"kind": wish.kind, "server": server, "values": _laid_over(there or {}, wish, self.kind(wish.kind)),
+                "timeout": wish.timeout}
 
     def _there(self, name: str) -> dict[str, Any] | None:
         try:

@@ -26,6 +26,8 @@ class Exit(enum.IntEnum):
     UNREACHABLE = 6
     #: Not signed in, or the token was withdrawn.
     SIGNED_OUT = 7
+    #: Nothing went wrong, and something would change: a plan (--detailed-exitcode), drift (--check).
+    CHANGES = 8
     #: Ctrl-C: a run that was being followed goes on.
     INTERRUPTED = 130
 

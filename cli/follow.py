@@ -21,16 +21,21 @@ def follow(panel: Panel, run: dict[str, Any], *, wait: bool = True, as_json: boo
     if not wait:
         _hand_over(run, as_json)
         return Exit.OK
-    try:
-        ended = _watch(panel, run, as_json)
-    except KeyboardInterrupt:
-        raise Stop(f"You stopped watching; run {run['id']} goes on.", Exit.INTERRUPTED,
-                   next_step=f"webops run follow {run['id']} or webops run cancel {run['id']}") from None
+    ended = watch(panel, run, as_json)
     if as_json:
         click.echo(json.dumps(ended, indent=2))
     else:
         conclude(ended)
     return OF_STATE[ended["state"]]
+
+
+def watch(panel: Panel, run: dict[str, Any], as_json: bool = False) -> dict[str, Any]:
+    """Show the run until it ends; returns it as it ended. Stop: somebody stopped watching."""
+    try:
+        return _watch(panel, run, as_json)
+    except KeyboardInterrupt:
+        raise Stop(f"You stopped watching; run {run['id']} goes on.", Exit.INTERRUPTED,
+                   next_step=f"webops run follow {run['id']} or webops run cancel {run['id']}") from None
 
 
 def _hand_over(run: dict[str, Any], as_json: bool) -> None:

@@ -14,6 +14,8 @@ _COMMANDS = {
     "server": ("cli.servers:server", "Servers: add, list, show, ready, remove, forget"),
     "kinds": ("cli.listing:kinds", "What can be asked for"),
     "apply": ("cli.asked:apply", "Ask for a resource, new or changed"),
+    "plan": ("cli.plans:plan", "See what would change, then have exactly that done"),
+    "drift": ("cli.drift:drift", "Whether servers still are as they were applied"),
     "list": ("cli.listing:list_resources", "Resources with what was seen of them"),
     "status": ("cli.listing:status", "One resource: state, link, values, parts, runs"),
     "values": ("cli.listing:values", "A resource's values as a file for ansible-playbook"),

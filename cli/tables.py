@@ -15,7 +15,9 @@ from cli.progress import clean
 LOOKS = {
     "ok": ("●", "green"), "succeeded": ("●", "green"), "stopped": ("■", "yellow"), "canceled": ("■", "yellow"),
     "failed": ("▲", "red"), "missing": ("▲", "red"), "lost": ("▲", "red"), "unknown": ("○", None),
-    "queued": ("○", "cyan"), "running": ("○", "cyan"),
+    "queued": ("○", "cyan"), "running": ("○", "cyan"), "in sync": ("●", "green"), "drifted": ("■", "yellow"),
+    "check failed": ("▲", "red"), "ready": ("●", "green"), "new": ("○", "cyan"), "applied": ("●", "green"),
+    "expired": ("■", "yellow"), "refused": ("▲", "red"),
 }
 
 

@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 
-from python_env import Environment, old_way
+from python_env import Environment, find_requirements
 from report import Stop, main
 from tree import check_out, inside, publish
 
@@ -16,7 +16,7 @@ def build(wanted):
     paths = [place, os.path.join(tree, "node_modules", ".bin"), os.environ["PATH"]]
     requirements = 0
     if wanted.get("command"):
-        if wanted.get("requirements") or old_way(tree, ""):
+        if wanted.get("requirements") or find_requirements(tree, ""):
             requirements = Environment(release, tree, wanted).make(wanted.get("previous"))
         if os.path.exists(os.path.join(tree, "package.json")):
             install_node_packages(wanted, tree)

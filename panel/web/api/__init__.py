@@ -16,6 +16,10 @@ api = Blueprint("api", __name__, url_prefix="/api/v1")
 # A token is sent by a program on purpose; a browser never adds it by itself, so there is nothing to forge.
 csrf.exempt(api)
 
+from panel.web.api import drift, plans  # noqa: E402  they add their routes to `api`
+
+assert drift and plans
+
 
 @api.errorhandler(Unreadable)
 def _unreadable(wrong: Unreadable) -> Response:

@@ -37,12 +37,17 @@ def find(number: str) -> Run:
 @api.get("/runs")
 @token
 def list_runs() -> Response:
-    """Newest first; `after` the number of the last one seen, `next` is what to ask for then."""
-    asked = query("after", "limit", "state", "resource", "server")
+    """Newest first; `after` the number of the last one seen, `next` is what to ask for then.
+
+    Looks at drift come by the hour and are left out, unless `purpose=drift` asks for them.
+    """
+    asked = query("after", "limit", "state", "resource", "server", "purpose")
     limit = count(asked, "limit", 50)
     found = select(Run).options(selectinload(Run.servers)).order_by(Run.id.desc()).limit(limit + 1)
     if "after" in asked:
         found = found.where(Run.id < count(asked, "after", 0, 1, MAX_ID))
+    wanted = asked.get("purpose")
+    found = found.where(Run.purpose != "drift" if wanted is None else Run.purpose == wanted)
     if "state" in asked:
         found = found.where(Run.state == _state(asked["state"]))
     if "resource" in asked:

@@ -11,6 +11,7 @@ from typing import Any
 from panel.catalog import Kind, NoSuchKind, catalog
 from panel.settings import settings
 from panel.store.models import Event, Resource, Run, RunServer, Server, User
+from panel.store.planned import Drift, Plan
 
 
 def moment(value: datetime | None) -> str | None:
@@ -66,9 +67,44 @@ def resource(row: Resource, secrets: Mapping[str, Any]) -> dict[str, Any]:
         "values": row.values, "secrets": dict(secrets),
         "actions": [name for name in kind.actions if name != "main"] if kind else [],
         "applied_at": moment(row.applied_at), "observed": row.observed, "observed_text": row.observed_text,
-        "observed_at": moment(row.observed_at), "observed_data": row.observed_data,
+        "observed_at": moment(row.observed_at), "observed_data": row.observed_data, "drift": _drift_of(row),
         "created_at": moment(row.created_at), "url": f"{settings().base_url}/resources/{row.name}",
     }
+
+
+def _drift_of(row: Resource) -> dict[str, Any] | None:
+    """None: a part, which is looked at with the whole; or nobody has looked yet."""
+    return drift(row.drift) if row.drift else None
+
+
+def drift(row: Drift, is_whole: bool = False) -> dict[str, Any]:
+    """`is_whole`: with the differences, which may be long."""
+    found: dict[str, Any] = {
+        "interval": row.interval, "state": row.state, "text": row.text, "at": moment(row.at), "run": row.run_id,
+        "next": moment(row.due), "newer": row.facts.get("newer"),
+    }
+    return {**found, "changes": row.changes} if is_whole else found
+
+
+def plan(row: Plan, is_whole: bool = True) -> dict[str, Any]:
+    """`is_whole`: with the differences, which may be long."""
+    kind = _kind(row.kind)
+    action = kind.actions.get(row.action) if kind else None
+    found: dict[str, Any] = {
+        "id": row.id, "resource": row.resource_name, "kind": row.kind, "server": row.server_name, "action": row.action,
+        "action_label": action.label if action else row.action, "state": row.state, "refusal": row.refusal,
+        "actor": row.actor, "door": row.door, "created_at": moment(row.created_at), "run": row.run_id,
+        "applied_run": row.applied_run_id, "approved_by": row.approved_by or None,
+        "approved_at": moment(row.approved_at), "steps": row.steps,
+        "changed": len({(one["host"], one["step"]) for one in row.changes}), "commit": row.facts.get("commit"),
+        "from": row.facts.get("from"), "migrations": row.facts.get("migrations") or [],
+        "url": f"{settings().base_url}/plans/{row.id}",
+    }
+    if not is_whole:
+        return found
+    resting = {name: row.fingerprint.get(name) for name in ("roles", "server", "run", "commit")}
+    return {**found, "values": row.values, "changes": row.changes, "facts": row.facts,
+            "fingerprint": {**resting, "values": row.fingerprint.get("values", {}).get("digest")}}
 
 
 def run(row: Run) -> dict[str, Any]:
@@ -77,7 +113,7 @@ def run(row: Run) -> dict[str, Any]:
     return {
         "id": row.id, "kind": row.kind, "resource": row.resource_name, "action": row.action,
         "action_label": action.label if action else row.action, "mode": row.mode, "state": row.state,
-        "actor": row.actor, "door": row.door, "servers": [_part(one) for one in row.servers],
+        "purpose": row.purpose, "actor": row.actor, "door": row.door, "servers": [_part(one) for one in row.servers],
         "created_at": moment(row.created_at), "started_at": moment(row.started_at), "ended_at": moment(row.ended_at),
         "seconds": _seconds(row), "error": row.error, "next": row.next_step, "journal": row.journal,
         "waits_for": row.waits_for, "timeout": row.timeout, "last_event": row.last_event,
