@@ -10,12 +10,12 @@ from tests.sandbox.roles.cycle import cycle
 pytestmark = pytest.mark.sandbox
 DOMAIN, ALIAS = "shop.example.org", "www.shop.example.org"
 HOSTILE = """a"b'c; } server { listen 81; } $host ${host} \\ # {{ lookup('pipe','touch /tmp/CANARY') }} $(id)"""
-# Answers with the headers that it got; on a socket, the way an application is reached.
+# Answers with the headers that it got (at /busy with 503); on a socket, the way an application is reached.
 APPLICATION = '''
 import http.server, socket, socketserver
 class Show(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        self.send_response(200)
+        self.send_response(503 if self.path == "/busy" else 200)
         self.send_header("X-Frame-Options", "DENY")
         self.end_headers()
         self.wfile.write("".join(f"{k}: {v}\\n" for k, v in self.headers.items()).encode())
@@ -92,8 +92,14 @@ def test_an_application_gets_what_it_needs_to_know(ready: Ready) -> None:
     # What the application says itself is not said twice.
     assert [line for line in lines if line.startswith("x-frame-options")] == ["x-frame-options: deny"]
     assert "x-content-type-options: nosniff" in lines
-    ready.play("nginx_vhost", "app-vhost", {}, action="remove")
+    # Its own errors reach visitors as they are; where it does not answer, nginx says so in words of its own.
+    busy = ready.curl(f"https://{DOMAIN}/busy", "-k", "-w", "%{http_code}")
+    assert f"Host: {DOMAIN}" in busy and busy.endswith("503")
     ready.run("systemctl", "stop", "shown")
+    silent = ready.curl(f"https://{DOMAIN}/busy", "-k", "-i", "--data", "a=b", "-w", "%{http_code}")
+    assert "This site is not available at the moment" in silent and silent.endswith("502")
+    assert "content-type: text/html; charset=utf-8" in silent and "cache-control: no-store" in silent
+    ready.play("nginx_vhost", "app-vhost", {}, action="remove")
 
 
 def test_what_nginx_refuses_replaces_nothing(ready: Ready) -> None:
