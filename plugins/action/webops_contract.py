@@ -44,13 +44,11 @@ def answer(arguments: dict[str, Any]) -> dict[str, Any]:
     """The result of the task for its arguments."""
     package = load()
     kind, given, variables = arguments["kind"], arguments.get("given") or {}, arguments.get("variables") or []
-    known = arguments.get("files") is not None
+    known = isinstance(arguments.get("files"), dict)
+    files = {path: text for path, text in (arguments.get("files") or {}).items() if isinstance(text, str)}
+    listing = [path for path in arguments.get("listing") or [] if isinstance(path, str)]
     try:
-        contract = (
-            package.read(arguments["files"], arguments.get("listing") or [], kind=kind, given=given)
-            if known
-            else package.Contract(kind=kind)
-        )
+        contract = package.read(files, listing, kind=kind, given=given) if known else package.Contract(kind=kind)
         settings = package.settle(contract, given if known else {**given, "processes": []}, variables)
     except package.Refused as refused:
         return refusal(str(refused), refused.next, [str(problem) for problem in refused.problems])

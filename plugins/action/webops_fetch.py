@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 
+_spec = importlib.util.spec_from_file_location(
+    "webops_told", Path(__file__).resolve().parent.parent / "contract" / "repository.py"
+)
+_repository = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_repository)
+TOLD = {"read": _repository.READ, "named": _repository.NAMED, "skipped": _repository.SKIPPED}
 PROGRAMS = Path(__file__).resolve().parent.parent / "programs"
 LOADER = """
 import sys, types
@@ -32,17 +39,18 @@ class ActionModule(ActionBase):
     def parts(self) -> tuple[str, ...]:
         """Programs by name, the one that runs last; the other modules reach this file by links of their names."""
         return {
-            "webops_fetch": ("report", "fetch"),
-            "webops_build": ("report", "tree", "python_env", f"{self._task.args.get('sort')}_build"),
+            "webops_fetch": ("report", "listing", "fetch"),
+            "webops_build": ("report", "tree", "locked", "python_env", f"{self._task.args.get('sort')}_build"),
             "webops_snapshot": ("report", "snapshot"),
             "webops_rollback": ("report", "snapshot"),
         }[self._task.action.rpartition(".")[2]]
 
     def held(self, task_vars: dict[str, Any]) -> dict[str, Any]:
-        """What a fetch is held to: the commit that was planned."""
+        """What a fetch is held to: the commit that was planned; and what it shall tell of the commit's files."""
+        if self._task.action.rpartition(".")[2] != "webops_fetch":
+            return {}
         planned = task_vars.get("webops_planned")
-        is_fetch = self._task.action.rpartition(".")[2] == "webops_fetch"
-        return {"planned": planned} if is_fetch and isinstance(planned, dict) else {}
+        return {"told": TOLD, **({"planned": planned} if isinstance(planned, dict) else {})}
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)

@@ -27,6 +27,7 @@ options:
   slots: {description: Whether processes serve it., type: bool, default: true}
   argv: {description: "Their program, as for M(webops_switch).", type: list, elements: str, default: []}
   environment: {description: "Their variables beside those of the release.", type: dict, default: {}}
+  told: {description: "Expressions for the files that matter; the action plugin fills them in.", type: dict}
   timeout: {description: Seconds., type: int, default: 600}
   source: {description: The program that fetches; the action plugin fills it in., type: str, required: true}
 author: WebOps
@@ -39,6 +40,18 @@ release:
 serves:
   description: Whether it serves already, just as wanted, so that nothing is left to do.
   type: bool
+  returned: always
+files:
+  description: Texts of the commit's files that C(webops_contract) reads, by path.
+  type: dict
+  returned: when known
+listing:
+  description: Paths of those and of the other files that matter to it.
+  type: list
+  returned: when known
+installed:
+  description: What needed root when Apply was here last, as its record says.
+  type: dict
   returned: always
 build_needed:
   description: Whether its build is still to come.
@@ -65,6 +78,8 @@ from ansible.module_utils.webops_release import Releases, fingerprint
 from ansible.module_utils.webops_slot import Slots
 from ansible.module_utils.webops_unit import Refused, run_task
 
+RECORDS = "/etc/webops/resources"
+MOST_TOLD = 8 << 20
 PYTHON = ["/usr/bin/python3", "-IS", "-"]
 
 
@@ -84,6 +99,7 @@ def main():
             "slots": {"type": "bool", "default": True},
             "argv": {"type": "list", "elements": "str", "default": []},
             "environment": {"type": "dict", "default": {}},
+            "told": {"type": "dict"},
             "timeout": {"type": "int", "default": 600},
             "source": {"type": "str", "required": True},
         },
@@ -97,7 +113,8 @@ def main():
         result = look(releases, module.params) if module.check_mode else fetch(releases, module.params)
     except Refused as refused:
         module.fail_json(msg=str(refused), next=refused.next, journal=refused.journal)
-    module.exit_json(**result, serves=not result["changed"] and serves(releases, module.params, result["release"]))
+    serving = not result["changed"] and serves(releases, module.params, result["release"])
+    module.exit_json(**result, serves=serving, installed=installed(module.params["name"]))
 
 
 def serves(releases, params, release):
@@ -106,16 +123,26 @@ def serves(releases, params, release):
     return os.path.lexists(os.path.join(releases.live_directory, "current"))
 
 
+def installed(name):
+    """Root's own note of what it installed; nothing where Apply was never here, or kept no such note yet."""
+    try:
+        with open(os.path.join(RECORDS, f"{name}.json"), encoding="utf-8") as file:
+            return json.load(file).get("installed")
+    except (OSError, ValueError):
+        return None
+
+
 def fetch(releases, params):
     refuse_unprepared(releases)
     if stays(releases, params):
-        return decide(releases, params, as_live(releases.live()), write=True)
+        return decide(releases, params, as_live(releases, params), write=True)
     job = {
         "argv": [*PYTHON, json.dumps(asked(releases, params))],
         "cwd": releases.base, "stdin": params["source"], "timeout": params["timeout"],
     }
     ended = run_task(params["name"], "fetch", job)
     found = understood(ended.result, ended.lines, ended.timeout and params["timeout"])
+    found.update(told(releases, params, found["commit"]))
     refuse_other(params, found["commit"])
     return decide(releases, params, found, write=True)
 
@@ -124,7 +151,7 @@ def look(releases, params):
     """What would be found; git runs as the app's user, who may not be there yet."""
     if stays(releases, params):
         live = releases.live()
-        result = decide(releases, params, as_live(live), write=False)
+        result = decide(releases, params, as_live(releases, params), write=False)
         result["webops_plan"]["newer"] = newer(params, live)
         return result
     if not has_user(params):
@@ -141,9 +168,27 @@ def stays(releases, params):
     return params["planned"].get("commit") == "live" and bool((releases.live() or {}).get("commit"))
 
 
-def as_live(live):
+def as_live(releases, params):
+    live = releases.live()
     return {"commit": live["commit"], "subject": live.get("subject", ""), "author": live.get("author", ""),
-            "committed": live.get("committed", ""), "migrations": live.get("migration_files", [])}
+            "committed": live.get("committed", ""), "migrations": live.get("migration_files", []),
+            **told(releases, params, live["commit"])}
+
+
+def told(releases, params, commit):
+    """What the commit holds, written beside the mirror by its fetch. The app may write there: read with care."""
+    if not params.get("told"):
+        return {}
+    question = asked(releases, params)
+    try:
+        handle = os.open(question["aside"], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(handle, "rb") as file:
+            found = json.loads(file.read(MOST_TOLD))
+    except (OSError, ValueError):
+        found = {}
+    if not isinstance(found, dict) or found.get("commit") != commit:
+        found = ask_git(params, {**question, "look": "told", "commit": commit})
+    return {"listing": found["listing"], "files": found["files"]}
 
 
 def newer(params, live):
@@ -198,7 +243,8 @@ def refuse_unprepared(releases):
 
 def asked(releases, params):
     return {"repo": params["repo"], "ref": params["ref"], "since": (releases.live() or {}).get("commit"),
-            "mirror": os.path.join(releases.base, "shared", "repo.git")}
+            "mirror": os.path.join(releases.base, "shared", "repo.git"), "told": params.get("told"),
+            "aside": os.path.join(releases.base, "shared", "told.json") if params.get("told") else None}
 
 
 def understood(result, lines, timeout):
@@ -225,6 +271,7 @@ def decide(releases, params, found, write):
         "commit": found["commit"], "subject": found["subject"], "build_needed": not same_build,
         "migrations": [] if same_build else [name for name in found["migrations"] if name not in known],
     }
+    result.update({key: found[key] for key in ("listing", "files") if key in found})
     result["webops_plan"] = in_plan(params, found, live, result["migrations"])
     if same_build and not other:
         return {**result, "changed": False, "release": live}

@@ -1,11 +1,14 @@
 """Bring the wanted commit into the bare mirror of a repository, and say which one it is."""
 
+import contextlib
+import json
 import os
 import re
 import shutil
 import subprocess
 import tempfile
 
+import listing
 from report import Stop, main
 
 COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
@@ -112,10 +115,12 @@ class Repository:
         names = (f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}", f"refs/heads/{ref}", ref)
         return next((found[name] for name in names if name in found), None)
 
-    def describe(self, commit, since=None):
-        """A commit; with `since`, the commits between the two as well, newest first."""
-        files = self.git("ls-tree", "-r", "--name-only", commit).stdout.splitlines()
-        told = {"migrations": sorted(name for name in files if MIGRATION.search(name))[:2000]}
+    def describe(self, commit, wanted, missing=False):
+        """A commit; with `since`, the commits between the two as well, newest first. `missing`: it has no contents."""
+        since, files = wanted.get("since"), listing.rows(self, commit)
+        told = {"migrations": sorted(row[2] for row in files if MIGRATION.search(row[2]))[:2000]}
+        if wanted.get("told"):
+            told.update(listing.describe(self, files, wanted["told"], missing))
         it = next(self._log("-1", commit, "--"))
         told.update(commit=commit, subject=it["subject"], author=it["author"], committed=it["at"])
         if since and since != commit and COMMIT.fullmatch(since) and self.commit_of(since):
@@ -137,6 +142,13 @@ def _last_line(words):
     return lines[-1][:300] if lines else "git gave no reason."
 
 
+def tell(wanted):
+    """What a commit holds that was fetched before."""
+    repository = Repository(wanted, wanted["mirror"])
+    found = listing.describe(repository, listing.rows(repository, wanted["commit"]), wanted["told"])
+    return {"commit": wanted["commit"], **found}
+
+
 def look(wanted):
     """What a fetch would find, without touching the mirror: a passing copy, of the first time without contents."""
     passing = tempfile.mkdtemp(prefix="webops-look-")
@@ -149,18 +161,31 @@ def look(wanted):
         if since and os.path.isdir(os.path.join(mirror, "objects")):
             repository.borrow(mirror)
             repository.git("update-ref", "refs/webops/since", since)
-            return repository.describe(repository.fetch(wanted["ref"]), since)
-        return repository.describe(repository.fetch(wanted["ref"], "--depth=1", "--filter=blob:none"))
+            return repository.describe(repository.fetch(wanted["ref"]), wanted)
+        commit = repository.fetch(wanted["ref"], "--depth=1", "--filter=blob:none")
+        return repository.describe(commit, {**wanted, "since": None}, missing=True)
     finally:
         shutil.rmtree(passing, ignore_errors=True)
 
 
 def fetch(wanted):
+    if wanted.get("look") == "told":
+        return tell(wanted)
     if wanted.get("look"):
         return look(wanted)
     repository = Repository(wanted, wanted["mirror"])
     repository.prepare()
-    return repository.describe(repository.fetch(wanted["ref"]), wanted.get("since"))
+    return set_aside(repository.describe(repository.fetch(wanted["ref"]), wanted), wanted.get("aside"))
+
+
+def set_aside(found, path):
+    """Names and texts of a repository are too much for a journal: they go into a file beside the mirror."""
+    if path:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        with open(path, "x", encoding="utf-8") as file:
+            json.dump({"commit": found["commit"], "listing": found.pop("listing"), "files": found.pop("files")}, file)
+    return found
 
 
 if __name__ == "__main__":

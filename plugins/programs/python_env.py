@@ -8,19 +8,27 @@ import shutil
 import subprocess
 import sys
 
+import locked
 from report import Stop
-from tree import link_copy
+from tree import inside, link_copy
 
 SERVER_PYTHON = "/usr/bin/python3"
-INPUTS = ("requirements*.txt", "requirements/*.txt", "constraints*.txt", "pyproject.toml", "uv.lock")
-NAMES = ("uv.lock", "requirements.txt", "requirements/production.txt", "requirements/base.txt", "pyproject.toml")
+INPUTS = ("requirements*.txt", "requirements/*.txt", "constraints*.txt", "pyproject.toml", "uv.lock", "poetry.lock",
+          "Pipfile", "Pipfile.lock")
+WITHOUT_UV = "Apply the server itself: it installs uv."
 # A requirement by path, or by a moving address, is not fixed by the text of the requirements.
 MOVING = re.compile(r"^\s*(?:-e\b|--editable\b|\.{1,2}/|file:|git\+|\.\s*$)|@\s*(?:git\+|file:)", re.MULTILINE)
+# The same in the tables of Poetry and Pipenv.
+NEAR = re.compile(r"""\bpath\s*=\s*["']|\bgit\s*=\s*["']|"(?:path|git)":\s*\"""")
 PATH = "/usr/local/bin:/opt/webops/uv/bin:/usr/bin:/bin"
 
 
 class Environment:
-    """The environment at <release>/venv, for the requirements of a project."""
+    """The environment at <release>/venv, for the requirements of a project.
+
+    Where they are is decided before, by plugins/contract: `requirements` is {how, file}, how one of uv, poetry, pipenv,
+    pip, project, none.
+    """
 
     def __init__(self, release, tree, wanted):
         self.directory = os.path.join(release, "venv")
@@ -29,7 +37,11 @@ class Environment:
         self.tree = tree
         self.cache = wanted["cache"]
         self.version = wanted.get("python") or ""
-        self.source = find_requirements(tree, wanted.get("requirements") or "")
+        asked = wanted.get("requirements") or {}
+        if not isinstance(asked, dict) or not asked:
+            asked = old_way(tree, asked or "")
+        self.how = asked.get("how") or "none"
+        self.source = find_requirements(tree, asked.get("file") or "")
         self.extra = list(wanted.get("extra") or [])
         self.uv = shutil.which("uv", path=PATH)
 
@@ -50,16 +62,16 @@ class Environment:
 
     def key(self):
         """Equal for equal requirements; empty where their text does not fix them."""
-        digest = hashlib.sha256(repr((sys.version, self.version, self.extra, self.source and
+        digest = hashlib.sha256(repr((sys.version, self.version, self.extra, self.how, self.source and
                                       os.path.relpath(self.source, self.tree))).encode())
         directories = {self.tree, os.path.dirname(self.source or self.tree + "/x")}
-        for directory in sorted(directories):
-            forms = [os.path.join(glob.escape(directory), form) for form in INPUTS]
-            for path in sorted(path for form in forms for path in glob.glob(form)):
-                text = _read(path)
-                if MOVING.search(text):
-                    return ""
-                digest.update(f"{os.path.relpath(path, self.tree)}\0{text}\0".encode())
+        forms = [os.path.join(glob.escape(directory), form) for directory in sorted(directories) for form in INPUTS]
+        paths = {path for form in forms for path in glob.glob(form)} | ({self.source} if self.source else set())
+        for path in sorted(paths):
+            text = _read(path)
+            if MOVING.search(text) or NEAR.search(text):
+                return ""
+            digest.update(f"{os.path.relpath(path, self.tree)}\0{text}\0".encode())
         return digest.hexdigest()
 
     def copy(self, before):
@@ -99,23 +111,38 @@ class Environment:
             self.call([python, "-m", "venv", self.directory], "A Python environment could not be made")
 
     def install(self):
-        if self.source and os.path.basename(self.source) == "uv.lock":
-            self.call([self.uv, "sync", "--frozen", "--no-dev", "--no-install-project", "--active"],
-                      "The requirements could not be installed", cwd=os.path.dirname(self.source))
-            named = []
-        else:
-            named = ["-r", self.source] if self.source else []
+        if self.how == "uv":
+            self.sync()
+        named = self.named()
         if not named and not self.extra:
             return
         if self.uv:
             argv = [self.uv, "pip", "install", "--python", self.python, *named, *self.extra]
-        elif self.source and self.source.endswith(".toml"):
-            raise Stop("uv is needed for a project that names its requirements in pyproject.toml.",
-                       "Apply the server itself: it installs uv.")
+        elif self.how == "project":
+            raise Stop("uv is needed for a project that names its requirements in pyproject.toml.", WITHOUT_UV)
         else:
             argv = [self.python, "-m", "pip", "install", "--disable-pip-version-check", *named, *self.extra]
         cwd = os.path.dirname(self.source) if self.source else self.tree
         self.call(argv, "The requirements could not be installed", cwd=cwd)
+
+    def sync(self):
+        if not self.uv:
+            raise Stop("uv is needed for a project with a uv.lock.", WITHOUT_UV)
+        self.call([self.uv, "sync", "--frozen", "--no-dev", "--no-install-project", "--active"],
+                  "The requirements could not be installed", cwd=os.path.dirname(self.source))
+
+    def named(self):
+        """Arguments that name the requirements; those of Poetry and Pipenv are said in the words of pip."""
+        if self.how in ("pip", "project"):
+            return ["-r", self.source]
+        if self.how not in ("poetry", "pipenv"):
+            return []
+        asked = getattr(locked, self.how)(os.path.dirname(self.source))
+        texts = {"asked.txt": asked.text(), "locked.txt": "\n".join(asked.constraints) + "\n"}
+        for name, text in texts.items():
+            with open(os.path.join(self.release, name), "w") as file:
+                file.write(text)
+        return ["-r", os.path.join(self.release, "asked.txt"), "-c", os.path.join(self.release, "locked.txt")]
 
     def call(self, argv, sentence, cwd=None):
         environment = {
@@ -141,26 +168,25 @@ class Environment:
         return len(glob.glob(os.path.join(glob.escape(self.directory), form)))
 
 
-def find_requirements(tree, named):
-    """The file that names the requirements: as asked for, else uv.lock, requirements.txt or pyproject.toml."""
+def old_way(tree, named):
+    """Until every role asks plugins/contract."""
     if named:
-        path = os.path.join(tree, named)
-        if not os.path.isfile(path):
-            raise Stop(f"There is no file '{named}' in the repository.",
-                       "Correct 'Requirements file', or leave it empty to have it found.")
-        return path
-    for name in NAMES:
-        path = os.path.join(tree, name)
-        if os.path.isfile(path) and _speaks(path):
-            return path
-    return ""
+        return {"how": "pip", "file": named}
+    for how, name in (("uv", "uv.lock"), ("pip", "requirements.txt"), ("pip", "requirements/production.txt"),
+                      ("pip", "requirements/base.txt"), ("project", "pyproject.toml")):
+        text = _read(os.path.join(tree, name))
+        if os.path.isfile(os.path.join(tree, name)) and (how != "project" or re.search(r"^\[project\]", text, re.M)):
+            return {"how": how, "file": name}
+    return {}
 
 
-def _speaks(path):
-    """Whether the file tells what to install: uv.lock needs uv, pyproject.toml may hold settings of tools only."""
-    if path.endswith("uv.lock"):
-        return bool(shutil.which("uv", path=PATH))
-    return not path.endswith(".toml") or bool(re.search(r"^\[project\]", _read(path), re.MULTILINE))
+def find_requirements(tree, named):
+    """The path of the file that was named, in the project and nowhere else."""
+    path = inside(tree, named) if named else ""
+    if path and not os.path.isfile(path):
+        raise Stop(f"There is no file '{named}' in the repository.",
+                   "Correct 'Requirements file', or leave it empty to have it found.")
+    return path
 
 
 def reason(output):

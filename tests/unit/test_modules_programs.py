@@ -1,12 +1,15 @@
 """What runs as an app's own user: fetching a commit, building a release. Real git repositories, real environments."""
 
 import importlib
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.contracts import contract
 
 PROGRAMS = Path(__file__).parents[2] / "plugins" / "programs"
 MANAGE = """
@@ -120,6 +123,47 @@ def test_looking_leaves_nothing_behind(program, origin, tmp_path, monkeypatch):
     assert found["subject"] == "First"
     assert not (tmp_path / "repo.git").exists()
     assert not list((tmp_path / "passing").iterdir())
+
+
+TOLD = {"read": contract.READ, "named": contract.NAMED, "skipped": contract.SKIPPED}
+
+
+def test_a_fetch_tells_the_files_that_matter_and_no_others(program, origin, tmp_path):
+    (origin / "Procfile").symlink_to("/etc/passwd")
+    commit(origin, {"web/manage.py": "import django", "webops.yml": "python: 3.12\n", "a/b/c/d/e/f/g/manage.py": "",
+                    "requirements.txt": "é" * 40_000, "node_modules/x/package.json": "{}",
+                    "web/shop/settings/base.py": "secret", "odd\nname/manage.py": "x",
+                    "web/shop/models.py": "", "poetry.lock": "long"}, "More")
+    found = program("fetch").fetch(wanted(origin, tmp_path, told=TOLD))
+    assert found["files"]["webops.yml"] == "python: 3.12\n"
+    assert found["files"]["odd\nname/manage.py"] == "x"
+    assert sorted(found["files"]) == ["odd\nname/manage.py", "requirements.txt", "web/manage.py", "webops.yml"]
+    assert len(found["files"]["requirements.txt"].encode()) > contract.document.LIMIT, "too large, and seen to be so"
+    assert set(found["listing"]) - set(found["files"]) == {
+        "Procfile", "a.txt", "poetry.lock", "web/shop/settings/base.py"}
+    assert found["migrations"] == ["app/migrations/0001_initial.py"]
+
+
+def test_looking_tells_the_same_and_fetches_the_contents_at_once(program, origin, tmp_path):
+    git(origin, "config", "uploadpack.allowFilter", "true")
+    git(origin, "config", "uploadpack.allowAnySHA1InWant", "true")
+    commit(origin, {"manage.py": "import django", "config/wsgi.py": "w"}, "More")
+    asked = {**wanted(origin, tmp_path, told=TOLD), "repo": f"file://{origin}"}
+    fetched = program("fetch").fetch(asked)
+    told = {key: fetched[key] for key in ("listing", "files")}
+    assert told["files"] == {"manage.py": "import django", "config/wsgi.py": "w"}
+    looked = program("fetch").fetch({**asked, "look": True, "mirror": str(tmp_path / "none")})
+    assert {key: looked[key] for key in told} == told
+    again = program("fetch").fetch({**asked, "look": "told", "commit": looked["commit"]})
+    assert again == {"commit": looked["commit"], **told}
+
+
+def test_what_is_told_goes_beside_the_mirror_where_a_link_is_not_followed(program, origin, tmp_path):
+    aside = tmp_path / "told.json"
+    aside.symlink_to(tmp_path / "elsewhere")
+    found = program("fetch").fetch(wanted(origin, tmp_path, told=TOLD, aside=str(aside)))
+    assert "files" not in found and not (tmp_path / "elsewhere").exists()
+    assert json.loads(aside.read_text()) == {"commit": found["commit"], "listing": ["a.txt"], "files": {}}
 
 
 def checked_out(program, origin, tmp_path):
