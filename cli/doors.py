@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
 from cli.exits import Exit, Stop
 from cli.panel import Panel, part
+
+if TYPE_CHECKING:
+    from cli.terminal import Line
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,18 @@ class Wish:
     timeout: int | None = None
 
 
+@dataclass(frozen=True)
+class Logs:
+    """Which lines of a resource's log a person wants."""
+
+    lines: int = 100
+    follow: bool = False
+    process: str = ""
+    since: str = ""
+    until: str = ""
+    grep: str = ""
+
+
 class Door(Protocol):
     """What every door can do. Everything it answers is plain data, as the API writes it."""
 
@@ -36,7 +51,8 @@ class Door(Protocol):
     def resources(self) -> list[dict[str, Any]]: ...
     def resource(self, name: str) -> dict[str, Any]: ...
     def values(self, name: str, secrets: bool) -> dict[str, Any]: ...
-    def logs(self, name: str, lines: int, follow: bool) -> Iterator[str]: ...
+    def logs(self, name: str, wanted: Logs) -> Iterator[str]: ...
+    def terminal(self, name: str, wanted: dict[str, Any]) -> Line: ...
     def carry_out(self, wish: Wish, *, wait: bool, as_json: bool) -> Exit: ...
 
 
@@ -84,8 +100,15 @@ class Remote:
     def values(self, name: str, secrets: bool) -> dict[str, Any]:
         return dict(self.panel.get(f"/resources/{part(name)}/values", secrets=1 if secrets else None))
 
-    def logs(self, name: str, lines: int, follow: bool) -> Iterator[str]:
-        return self.panel.lines(f"/resources/{part(name)}/logs", lines=lines, follow=1 if follow else None)
+    def logs(self, name: str, wanted: Logs) -> Iterator[str]:
+        return self.panel.lines(f"/resources/{part(name)}/logs", lines=wanted.lines,
+                                follow=1 if wanted.follow else None, since=wanted.since or None,
+                                until=wanted.until or None, grep=wanted.grep or None, process=wanted.process or None)
+
+    def terminal(self, name: str, wanted: dict[str, Any]) -> Line:
+        from cli.far import FarLine
+
+        return FarLine(self.panel, name, wanted)
 
     def carry_out(self, wish: Wish, *, wait: bool, as_json: bool) -> Exit:
         """Ask for it; wait for the run's end and show it, unless told not to."""

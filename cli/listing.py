@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from cli import tables, values_file
-from cli.doors import Remote, door
+from cli.doors import Logs, Remote, door
 from cli.exits import Exit, Stop
 from cli.progress import clean
 
@@ -118,13 +118,17 @@ def values(name: str, secrets: bool, output: str | None) -> None:
 @click.argument("name")
 @click.option("-f", "--follow", is_flag=True, help="Go on as new lines come (Ctrl-C ends it).")
 @click.option("-n", "--lines", default=100, show_default=True, type=click.IntRange(1, 10000), help="How many.")
+@click.option("--process", default="", metavar="NAME", help="Only of this one: web, worker, worker@2, build, migrate …")
+@click.option("--since", default="", metavar="WHEN", help="Only later ones: 30m, 2h, 1d, or a time (UTC).")
+@click.option("--until", default="", metavar="WHEN", help="Only earlier ones: the same.")
+@click.option("--grep", default="", metavar="TEXT", help="Only lines with this text, in large letters or small.")
 @_LOCAL
-def logs(name: str, follow: bool, lines: int) -> None:
-    """A resource's journal."""
+def logs(name: str, **wanted: Any) -> None:
+    """A resource's journal: all its processes, or one of them."""
     from cli.panel import Gone
 
     try:
-        for line in door().logs(name, lines, follow):
+        for line in door().logs(name, Logs(**wanted)):
             if line:
                 click.echo(clean(line))
     except Gone:

@@ -20,6 +20,7 @@ _COMMANDS = {
     "status": ("cli.listing:status", "One resource: state, link, values, parts, runs"),
     "values": ("cli.listing:values", "A resource's values as a file for ansible-playbook"),
     "logs": ("cli.listing:logs", "A resource's journal"),
+    "exec": ("cli.terminal:exec_", "Run a command as an app's user, in a terminal"),
     "run": ("cli.runs:run", "Runs: list, show, follow, cancel"),
     "up": ("cli.processes:up", "Start all of WebOps on this machine"),
     "down": ("cli.processes:down", "End what `webops up --detach` started"),

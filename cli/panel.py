@@ -31,6 +31,10 @@ class Panel:
         self._ca = ca
         self._session: requests.Session | None = None
 
+    def another(self) -> Panel:
+        """The same panel by a connection of its own, for another thread."""
+        return Panel(self.url, self._token, self._ca)
+
     def get(self, path: str, **query: Any) -> Any:
         return self._json("GET", path, query=query)
 

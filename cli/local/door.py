@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
-import shlex
-import subprocess
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from cli.doors import Wish
+from cli.doors import Logs, Wish
 from cli.exits import Exit, Stop
-from cli.local.inventory import DEPLOY, Inventory, Resource, environment, key_file, known_hosts
+from cli.local.inventory import DEPLOY, Inventory, Resource
 from cli.overlay import laid_over
 from panel.catalog import Kind, NoSuchKind, Refused, catalog, clean, merge_secrets, part_values
 from panel.catalog.described import described
 from panel.runs import refuse
 from panel.runs.redact import Redactor, texts
+
+if TYPE_CHECKING:
+    from cli.terminal import Line
+
+T = TypeVar("T")
 
 
 class Local:
@@ -43,22 +46,31 @@ class Local:
         return {"name": name, "kind": one.kind, "server": one.server,
                 "values": {**one.values, **(one.secrets if secrets else {})}}
 
-    def logs(self, name: str, lines: int, follow: bool) -> Iterator[str]:
+    def logs(self, name: str, wanted: Logs) -> Iterator[str]:
         """The journal, over SSH as webops-deploy."""
+        from cli.local.conversation import Conversation
+        from panel.link import asked
+        from panel.link.client import Entry
+
         one = self._must(name)
-        server = self.inventory.server(one.server)
-        ssh = ["ssh", "-i", str(key_file()), "-o", "IdentitiesOnly=yes", "-o",
-               f"UserKnownHostsFile={known_hosts(self.inventory.folder)}", "-p", str(server.port),
-               f"{DEPLOY}@{server.address}"]
-        record = subprocess.run([*ssh, "cat", f"/etc/webops/resources/{name}.json"], capture_output=True, text=True,
-                                check=False, env=environment())
-        if record.returncode:
-            raise Stop(f"{name} has no journal on {one.server}: {record.stderr.strip() or 'it is not there'}.")
-        units = [word for unit in json.loads(record.stdout).get("journal", []) for word in ("-u", unit)]
-        if not units:
-            raise Stop(f"{name} writes no journal of its own.", Exit.REFUSED)
-        ask = ["journalctl", "--no-pager", "-o", "short-iso", "-n", str(lines), *units, *(["-f"] if follow else [])]
-        yield from map(Redactor(texts(one.secrets)).text, _lines([*ssh, shlex.join(ask)]))
+        found = _cleaned(lambda: asked.wanted(wanted.lines, wanted.since, wanted.follow, wanted.grep, wanted.until,
+                                              wanted.process))
+        conversation = Conversation(self.inventory.folder, self.inventory.server(one.server))
+        hide = Redactor(texts(one.secrets))
+        try:
+            for line in conversation.ask("journal", name=name, **found):
+                yield hide.text(str(Entry(*line)))
+        finally:
+            conversation.close()
+
+    def terminal(self, name: str, wanted: dict[str, Any]) -> Line:
+        """A command, over SSH as webops-deploy, who becomes the app's user."""
+        from cli.local.conversation import Conversation
+        from cli.local.near import NearLine
+
+        one = self._must(name)
+        conversation = Conversation(self.inventory.folder, self.inventory.server(one.server))
+        return _cleaned(lambda: NearLine(conversation, name, wanted))
 
     def carry_out(self, wish: Wish, *, wait: bool, as_json: bool) -> Exit:
         """Write what is wanted, then run the playbook. With --check nothing is written."""
@@ -203,10 +215,10 @@ def _parts(kind: Kind, parent: Resource) -> Iterator[Resource]:
             yield from _parts(_kind(include.kind), part)
 
 
-def _lines(argv: list[str]) -> Iterator[str]:
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, errors="replace") as process:
-        assert process.stdout
-        try:
-            yield from (line.rstrip("\n") for line in process.stdout)
-        finally:
-            process.terminate()
+def _cleaned(made: Callable[[], T]) -> T:
+    from panel.link.client import LinkError
+
+    try:
+        return made()
+    except LinkError as wrong:
+        raise Stop(wrong.message, Exit.REFUSED, code=wrong.code) from None

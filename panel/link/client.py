@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, cast
 import redis
 
 from panel.link import wire
+from panel.link.remote.names import process
 from panel.settings import settings
 from panel.store.seal import unseal
 
@@ -54,7 +55,7 @@ class Entry(NamedTuple):
     priority: int
 
     def __str__(self) -> str:
-        return f"{self.at} {self.unit.removesuffix('.service')} {self.text}".lstrip()
+        return f"{self.at} {process(self.unit)} {self.text}".lstrip()
 
 
 def ask(method: str, timeout: float = 20, **params: Any) -> dict[str, Any]:
@@ -87,18 +88,19 @@ def alive() -> bool:
 
 
 def journal(resource_id: int, lines: int = 100, follow: bool = False, since: str = "", *,
-            grep: str = "") -> Iterator[str]:
+            grep: str = "", until: str = "", process: str = "") -> Iterator[str]:
     """A resource's log as lines of text, oldest first. While following, "" comes when nothing else does.
 
-    `since`: only what is younger ("2026-11-02 14:00", "-1h"); `grep`: only lines that hold this text.
+    `since`, `until`: only what is younger, older ("2026-11-02 14:00", "1h"); `grep`: only lines that hold this
+    text, large letters or small; `process`: only of this one, as `panel.link.remote.names` calls it.
     Errors as in `ask`, raised before the first line where possible.
     """
-    found = entries(resource_id, lines=lines, follow=follow, since=since, grep=grep)
+    found = entries(resource_id, lines=lines, follow=follow, since=since, grep=grep, until=until, process=process)
     return (str(one) if one else "" for one in found)
 
 
 def entries(resource_id: int, *, lines: int = 100, follow: bool = False, since: str = "",
-            grep: str = "") -> Iterator[Entry | None]:
+            grep: str = "", until: str = "", process: str = "") -> Iterator[Entry | None]:
     """As `journal`, in parts. None comes every few seconds while following: pass something on to your own
     reader then, so that one who went away is noticed. Close the iterator (or drop it) to stop the link."""
     stream = uuid.uuid4().hex
@@ -106,11 +108,19 @@ def entries(resource_id: int, *, lines: int = 100, follow: bool = False, since: 
         _redis().set(wire.reader_key(stream), 1, ex=wire.READER_SECONDS)
     except redis.RedisError as wrong:
         raise LinkDown("Redis cannot be reached, so logs cannot be read. Check that it is running.") from wrong
-    ask("journal", stream=stream, resource_id=resource_id, lines=lines, follow=follow, since=since, grep=grep)
+    ask("journal", stream=stream, resource_id=resource_id, lines=lines, follow=follow, since=since, grep=grep,
+        until=until, process=process)
     return _read(stream, follow)
 
 
 def _read(stream: str, follow: bool) -> Iterator[Entry | None]:
+    for item in read(stream):
+        if item or follow:
+            yield Entry(*item) if item else None
+
+
+def read(stream: str) -> Iterator[list[Any] | None]:
+    """What the link leaves in a stream, in order; None when nothing came for some seconds. Errors as `ask`."""
     renewed = 0.0
     try:
         while True:
@@ -120,8 +130,8 @@ def _read(stream: str, follow: bool) -> Iterator[Entry | None]:
                     if item.get("error"):
                         raise LinkError(str(item["error"]))
                     return
-                yield Entry(*item)
-            if not items and follow:
+                yield item
+            if not items:
                 yield None
             if time.monotonic() - renewed > _PULSE:
                 renewed = time.monotonic()

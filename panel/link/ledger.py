@@ -16,6 +16,7 @@ from panel.link.plain import plain, tidy
 from panel.link.ssh import Reason, Target
 from panel.store import db
 from panel.store.models import Observed, Resource, Server
+from panel.store.terminals import Terminal
 
 #: The age at which an unchanged observation is written again, so that "seen 40 s ago" stays true.
 _FRESH = timedelta(seconds=60)
@@ -53,6 +54,22 @@ def place_of(resource_id: int) -> tuple[str, int] | None:
     with db.session() as session:
         found = session.execute(select(Resource.name, Resource.server_id).where(Resource.id == resource_id)).first()
         return (found[0], found[1]) if found else None
+
+
+def terminal_ended(number: int, code: int | None, why: str) -> None:
+    """How a command in a terminal ended; None: nobody knows its code."""
+    with db.session() as session:
+        session.execute(update(Terminal).where(Terminal.id == number, Terminal.ended_at.is_(None)).values(
+            ended_at=db.now(session), exit_code=code, why=plain(why, 500)))
+        session.commit()
+
+
+def no_terminal_is_open() -> None:
+    """At the start of a link: those that a link before had open ended with it."""
+    with db.session() as session:
+        session.execute(update(Terminal).where(Terminal.ended_at.is_(None)).values(
+            ended_at=db.now(session), why="WebOps' link ended, and the terminal with it."))
+        session.commit()
 
 
 def saw(target: Target, seen: dict[str, Any]) -> Noted:

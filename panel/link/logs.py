@@ -7,9 +7,8 @@ stops reading, and journalctl waits. When the reader's key is gone, so is the re
 from __future__ import annotations
 
 import asyncio
-import re
 import time
-from datetime import UTC, datetime
+from collections.abc import Callable
 from typing import Any
 
 from redis.asyncio import Redis
@@ -18,25 +17,25 @@ from redis.exceptions import RedisError
 from panel.link import ssh, wire
 from panel.link.client import LinkError
 from panel.link.plain import plain
-from panel.link.session import Lines, Session
+from panel.link.session import Lines
 from panel.store.seal import seal
 
 _PULSE = 5.0
 _FULL_PAUSE = 0.2
 #: Seconds for the server to say that there is something to read.
 _FIRST_WORD = 15.0
-_BACK = re.compile(r"-?(\d{1,6})\s*(s|m|min|h|d)(?: ago)?")
-_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
 class Log:
     """One journal for one reader. `begin()`, then `run()` until it ends."""
 
-    def __init__(self, redis: Redis, session: Session, stream: str, name: str, wanted: dict[str, Any]) -> None:
+    def __init__(self, redis: Redis, stream: str, lines: Lines, shape: Callable[[Any], list[Any]] | None = None,
+                 waiting: int = wire.WAITING_LINES) -> None:
         self._redis = redis
         self._stream = stream
-        self._session = session
-        self._lines: Lines = session.journal(name, **wanted)
+        self._lines = lines
+        self._shape = shape or _entry
+        self._waiting = waiting
 
     async def begin(self) -> None:
         """LinkError: there is nothing to read, and why."""
@@ -85,14 +84,14 @@ class Log:
         if lines:
             length = await _of(self._redis.rpush(wire.lines_key(self._stream), *map(self._sealed, lines)))
             await _of(self._redis.expire(wire.lines_key(self._stream), 2 * wire.READER_SECONDS))
-            while length > wire.WAITING_LINES and await self._has_reader():
+            while length > self._waiting and await self._has_reader():
                 await asyncio.sleep(_FULL_PAUSE)
                 length = await _of(self._redis.llen(wire.lines_key(self._stream)))
             self._lines.took(len(lines))
 
     def _sealed(self, line: Any) -> bytes:
         """Apps print secrets, and Redis writes what passes through it to its disk: it gets nothing in clear."""
-        return seal(wire.lines_key(self._stream), {"entry": _entry(line)})
+        return seal(wire.lines_key(self._stream), {"entry": self._shape(line)})
 
     async def _has_reader(self) -> bool:
         await self._redis.set(wire.writer_key(self._stream), 1, ex=wire.WRITER_SECONDS)
@@ -123,29 +122,3 @@ def _entry(line: Any) -> list[Any]:
     at, unit, text, priority = line if isinstance(line, list) and len(line) == 4 else ("", "", "", 6)
     grave = priority if isinstance(priority, int) and 0 <= priority <= 7 else 6
     return [plain(at, 40), plain(unit, 200), plain(text, wire.LINE_CHARACTERS), grave]
-
-
-def wanted(lines: Any, since: Any, follow: Any, grep: Any) -> dict[str, Any]:
-    """The request as the server gets it. LinkError: a value that cannot be."""
-    if isinstance(lines, bool) or not isinstance(lines, int) or not 0 <= lines <= wire.MOST_LINES:
-        raise LinkError(f"Ask for 0 to {wire.MOST_LINES} lines.", "invalid_lines")
-    if not isinstance(grep, str) or len(grep) > 200:
-        raise LinkError("A search text may have up to 200 characters.", "invalid_grep")
-    return {"lines": lines, "since": _since(since), "follow": follow is True, "grep": grep}
-
-
-def _since(since: Any) -> str:
-    """As journalctl understands it in any time zone."""
-    text = str(since or "").strip()
-    if not text:
-        return ""
-    back = _BACK.fullmatch(text)
-    if back:
-        # Relative stays relative: the server's clock may differ from ours.
-        return f"-{int(back[1]) * _SECONDS[back[2]]}s"
-    try:
-        at = datetime.fromisoformat(text)
-        return f"@{int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())}"
-    except (ValueError, OverflowError):
-        raise LinkError("Write a time such as '2026-11-02 14:00' (UTC), or how far back: 30m, 2h, 1d.",
-                        "invalid_since") from None

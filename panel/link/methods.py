@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from redis.asyncio import Redis
 
-from panel.link import ledger, logs, ssh
+from panel.link import asked, ledger, logs, ssh, terminals
 from panel.link.agent import Agent
 from panel.link.check import check
 from panel.link.client import LinkError
@@ -18,6 +18,7 @@ from panel.link.connection import Connection, NotWritten
 from panel.link.desk import Method
 from panel.link.plain import plain
 from panel.link.scan import scan
+from panel.link.session import Session
 
 T = TypeVar("T")
 
@@ -43,7 +44,8 @@ class Methods:
         self._logs: set[asyncio.Task[None]] = set()
 
     def by_name(self) -> dict[str, Method]:
-        return {"scan": self.scan, "test": self.test, "observe": self.observe, "journal": self.journal}
+        return {"scan": self.scan, "test": self.test, "observe": self.observe,
+                "journal": self.journal, "terminal": self.terminal}
 
     async def scan(self, params: dict[str, Any]) -> dict[str, Any]:
         return await scan(params.get("address"), params.get("port"))
@@ -68,19 +70,37 @@ class Methods:
         return {"observed": state, "text": text}
 
     async def journal(self, params: dict[str, Any]) -> dict[str, Any]:
+        stream = self._stream(params)
+        wanted = asked.wanted(params.get("lines", 100), params.get("since"), params.get("follow"),
+                              params.get("grep", ""), params.get("until"), params.get("process", ""))
+        name, session = await self._session(_id(params, "resource_id"))
+        return await self._begin(stream, logs.Log(self._redis, stream, session.journal(name, **wanted)))
+
+    async def terminal(self, params: dict[str, Any]) -> dict[str, Any]:
+        stream, number, wanted = self._stream(params), _id(params, "number"), terminals.wanted(params)
+        name, session = await self._session(_id(params, "resource_id"))
+
+        async def ended(code: int | None, why: str) -> None:
+            await self._stored(ledger.terminal_ended, number, code, why)
+
+        return await self._begin(stream, terminals.Terminal(
+            self._redis, stream, session.terminal(name, **wanted), ended))
+
+    def _stream(self, params: dict[str, Any]) -> str:
         stream = str(params.get("stream"))
         if not re.fullmatch(r"[0-9a-f]{32}", stream) or len(self._logs) >= _MOST_LOGS:
             raise LinkError("Too many logs are open. Close one, and try again.", "too_many_logs")
-        wanted = logs.wanted(params.get("lines", 100), params.get("since"), params.get("follow"),
-                             params.get("grep", ""))
-        log = await self._open(stream, _id(params, "resource_id"), wanted)
+        return stream
+
+    async def _begin(self, stream: str, log: logs.Log | terminals.Terminal) -> dict[str, Any]:
         await log.begin()
         task = asyncio.create_task(log.run())
         self._logs.add(task)
         task.add_done_callback(self._logs.discard)
         return {"stream": stream}
 
-    async def _open(self, stream: str, resource_id: int, wanted: dict[str, Any]) -> logs.Log:
+    async def _session(self, resource_id: int) -> tuple[str, Session]:
+        """Name and connection of a resource. LinkError: there is none, and why."""
         found: tuple[str, int] | None = await self._stored(ledger.place_of, resource_id)
         if found is None:
             raise LinkError("There is no such resource.", "unknown_resource")
@@ -91,7 +111,7 @@ class Methods:
                 await connection.looked()
             if connection.session is None:
                 raise LinkError(f"The connection to {connection.target.name} just ended. Try again.", "closed")
-            return logs.Log(self._redis, connection.session, stream, name, wanted)
+            return name, connection.session
         except ssh.NoConnection as wrong:
             raise _unreachable(connection, wrong.reason) from wrong
 

@@ -111,6 +111,7 @@ class Link:
 
     async def _keep_roster(self) -> None:
         await self.in_database(db.upgrade)
+        await self.in_database(ledger.no_terminal_is_open)
         while True:
             self._changed.clear()
             await self._read_roster()

@@ -59,6 +59,10 @@ class Lines:
         self._under_way -= count
         self._session.say({"do": "more", "id": self._number, "lines": count})
 
+    def say(self, message: dict[str, Any]) -> None:
+        """Something for the one who sends the lines. NoConnection: there is nobody."""
+        self._session.say({**message, "id": self._number})
+
     def close(self) -> None:
         self._session.forget(self._number)
         self._session.say({"do": "stop", "id": self._number})
@@ -115,6 +119,13 @@ class Session:
         self._number += 1
         lines = self._journals[self._number] = Lines(self, self._number)
         self.say({"do": "journal", "id": self._number, "name": name, **wanted})
+        return lines
+
+    def terminal(self, name: str, **wanted: Any) -> Lines:
+        """A command as the user of a resource; what it shows comes as lines."""
+        self._number += 1
+        lines = self._journals[self._number] = Lines(self, self._number)
+        self.say({"do": "terminal", "id": self._number, "name": name, **wanted})
         return lines
 
     def say(self, message: dict[str, Any]) -> None:

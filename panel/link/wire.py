@@ -39,6 +39,16 @@ def reply_key(number: str) -> str:
     return f"webops:link:reply:{number}"
 
 
+def keys_key(stream: str) -> str:
+    """List of what was typed into a terminal and has not reached the server yet."""
+    return f"webops:terminal:{stream}:keys"
+
+
+def owner_key(stream: str) -> str:
+    """The id of the person whose terminal it is."""
+    return f"webops:terminal:{stream}:owner"
+
+
 def lines_key(stream: str) -> str:
     return f"webops:journal:{stream}"
 

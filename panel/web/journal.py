@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from flask import Blueprint, Response, render_template
+from flask import Blueprint, Response, render_template, request
 
 from panel.link import client
 from panel.runs import parts
@@ -19,24 +19,44 @@ from panel.web.words import plain
 blueprint = Blueprint("journal", __name__)
 
 _LINES = 200
+_SEARCHED = 1000
 
 
 @blueprint.get("/resources/<name>/journal")
 @signed_in
 def show(name: str) -> str:
+    """Its last lines, or those that a person looks for: of one process, of some time, with a text."""
     resource = queries.resource(database(), name)
+    wanted = _wanted()
     try:
-        found = client.journal(resource.id, lines=_LINES)
+        found = _lines(resource.id, wanted)
         lines, trouble = [plain(line) for line in map(parts.redactor(resource).text, found)], ""
     except client.LinkError as wrong:
         lines, trouble = [], wrong.message
-    return render_template("journal.html", here="resources", resource=resource, lines=lines, trouble=trouble)
+    processes = (resource.observed_data or {}).get("processes") or []
+    return render_template("journal.html", here="resources", resource=resource, lines=lines, trouble=trouble,
+                           wanted=wanted, processes=processes, is_narrow=_narrow(wanted))
 
 
-def _messages(resource_id: int, hide: Redactor) -> Iterator[str]:
+def _wanted() -> dict[str, str]:
+    """What the form above the lines asks for."""
+    return {name: request.args.get(name, "").strip()[:200] for name in ("process", "since", "until", "grep")}
+
+
+def _lines(resource_id: int, wanted: dict[str, str], follow: bool = False) -> Iterator[str]:
+    return client.journal(resource_id, lines=_SEARCHED if _narrow(wanted) else _LINES, follow=follow,
+                          since=wanted["since"], until=wanted["until"], grep=wanted["grep"],
+                          process=wanted["process"])
+
+
+def _narrow(wanted: dict[str, str]) -> bool:
+    return any(wanted.values())
+
+
+def _messages(resource_id: int, hide: Redactor, wanted: dict[str, str]) -> Iterator[str]:
     """Lines in batches as they come; what ends the journal is said in words."""
     try:
-        for line in map(hide.text, client.journal(resource_id, lines=_LINES, follow=True)):
+        for line in map(hide.text, _lines(resource_id, wanted, follow=True)):
             yield f"data: {json.dumps(plain(line))}\n\n" if line else ": nothing new\n\n"
         yield "event: end\ndata: \"The journal ended.\"\n\n"
     except client.LinkError as wrong:
@@ -47,4 +67,4 @@ def _messages(resource_id: int, hide: Redactor) -> Iterator[str]:
 @signed_in
 def stream(name: str) -> Response:
     resource = queries.resource(database(), name)
-    return event_stream(_messages(resource.id, parts.redactor(resource)), current_actor().id)
+    return event_stream(_messages(resource.id, parts.redactor(resource), _wanted()), current_actor().id)

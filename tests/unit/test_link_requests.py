@@ -61,7 +61,7 @@ def test_the_end_of_a_log(log: tuple[int, Path]) -> None:
     found = [one for one in client.entries(log[0], lines=3) if one]
     assert [one.text for one in found] == ["line 98", "line 99", "line 100"]
     assert found[0].unit == log[1].name and found[0].priority == 6
-    assert list(client.journal(log[0], 1)) == [f"{log[1].name} line 100"]
+    assert list(client.journal(log[0], 1)) == [f"{log[1].stem} line 100"]
 
 
 def test_a_search_in_a_log(log: tuple[int, Path]) -> None:

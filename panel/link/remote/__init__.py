@@ -20,7 +20,7 @@ sys.modules[bundle["run"]].main(**bundle["arguments"])
 """
 
 #: In the order in which they need each other.
-_MODULES = ("figures", "records", "probes", "sources", "streams", "serve")
+_MODULES = ("figures", "records", "names", "probes", "sources", "streams", "terminal", "serve")
 
 
 def bundle(records: str) -> bytes:
@@ -31,5 +31,6 @@ def bundle(records: str) -> bytes:
     here = Path(__file__).parent
     packages = [[name, ""] for name in ("panel", "panel.link", "panel.link.remote")]
     modules = [[f"{__name__}.{name}", (here / f"{name}.py").read_text()] for name in _MODULES]
-    message = {"modules": packages + modules, "run": f"{__name__}.serve", "arguments": {"directory": records}}
+    message = {"modules": packages + modules, "run": f"{__name__}.serve", "arguments": {
+        "directory": records, "keeper": (here / "keeper.py").read_text()}}
     return json.dumps(message).encode() + b"\n"

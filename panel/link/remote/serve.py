@@ -3,6 +3,10 @@
     {"do": "observe", "id": 1}                           -> {"id": 1, "seen": {"records", "answers", "figures"}}
     {"do": "journal", "id": 2, "name": "guestbook", …}   -> {"id": 2, "lines": [[at, unit, text, priority], …]}, …,
                                                             {"id": 2, "end": ""}, or {"id": 2, "end": why}
+    {"do": "terminal", "id": 3, "name": "guestbook", "argv": ["manage.py", "shell"], …}
+                                                         -> {"id": 3, "lines": [["out", base64]]}, …, [["exit", 0]]
+    {"do": "type", "id": 3, "data": base64}                 what was typed; without data: nothing more will be
+    {"do": "resize", "id": 3, "columns": 80, "rows": 24}    the window has another size now
     {"do": "more", "id": 2, "lines": 100}                   the reader took 100 lines
     {"do": "stop", "id": 2}                                 nobody reads any more
 Everything ends when stdin does, or when nothing was heard for a while: then the other side is gone.
@@ -10,6 +14,7 @@ Everything ends when stdin does, or when nothing was heard for a while: then the
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import platform
@@ -17,19 +22,25 @@ import pwd
 import sys
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from panel.link.remote import figures, probes, records, streams
+from panel.link.remote import figures, names, probes, records, streams, terminal
 from panel.link.remote.sources import Wanted
 
 #: The link looks every few seconds; a silence this long means that the network is gone.
 _SILENCE = 90.0
 
 
+Send = Callable[[dict[str, Any]], None]
+
+
 class Conversation:
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, keeper: str) -> None:
         self.directory = directory
-        self.streams: dict[int, streams.Stream] = {}
+        self.keeper = keeper
+        self.streams: dict[int, streams.Stream | terminal.Terminal] = {}
         self.heard = time.monotonic()
         self.speaking = threading.Lock()
         self.looking = threading.Lock()
@@ -48,6 +59,10 @@ class Conversation:
             threading.Thread(target=self._observe, args=(number,), daemon=True).start()
         elif message["do"] == "journal":
             self._journal(number, message)
+        elif message["do"] == "terminal":
+            self._open(number, lambda send: terminal.Terminal(message, self.keeper, send))
+        elif message["do"] in ("type", "resize"):
+            self._typed(self.streams.get(number), message)
         elif message["do"] == "more" and number in self.streams:
             self.streams[number].more(int(message["lines"]))
         elif message["do"] == "stop" and number in self.streams:
@@ -85,22 +100,42 @@ class Conversation:
             files, list) else []
         if not units and not paths:
             return self.say({"id": number, "end": _no_journal(message["name"], record)})
+        wanted = Wanted(int(message["lines"]), str(message["since"]), bool(message["follow"]), str(message["grep"]),
+                        str(message.get("until", "")), str(message.get("process", "")))
+        known = names.processes([*units, *(Path(one).name for one in paths)])
+        units = [one for one in units if wanted.names(one)]
+        paths = [one for one in paths if wanted.names(Path(one).name)]
+        if not units and not paths:
+            return self.say({"id": number, "end": f"{message['name']} has no process '{wanted.process}'; "
+                                                  f"it has: {', '.join(known)}."})
+        return self._open(number, lambda send: streams.Stream(wanted, units, paths, send))
+
+    def _open(self, number: int, made: Callable[[Send], streams.Stream | terminal.Terminal]) -> None:
         if len(self.streams) >= streams.MOST_STREAMS:
             return self.say({"id": number, "end": "Too many logs of this server are open. Close one, and try again."})
-        wanted = Wanted(int(message["lines"]), str(message["since"]), bool(message["follow"]), str(message["grep"]))
 
         def send(part: dict[str, Any]) -> None:
             if "end" in part:
                 self.streams.pop(number, None)
             self.say({"id": number, **part})
 
-        self.streams[number] = streams.Stream(wanted, units, paths, send)
+        self.streams[number] = made(send)
         return self.streams[number].start()
+
+    def _typed(self, stream: streams.Stream | terminal.Terminal | None, message: dict[str, Any]) -> None:
+        if not isinstance(stream, terminal.Terminal):
+            return  # it has just ended
+        if message["do"] == "resize":
+            stream.resize(int(message["columns"]), int(message["rows"]))
+        else:
+            stream.type(base64.b64decode(message["data"]) if "data" in message else None)
 
 
 def _shown(record: dict[str, Any]) -> dict[str, Any]:
     """The parts of a record that the other side needs."""
-    return {key: record[key] for key in ("kind", "name", "url", "broken") if key in record}
+    shown: dict[str, Any] = {key: record[key] for key in ("kind", "name", "url", "broken") if key in record}
+    files = [Path(one).name for one in record.get("files") or () if isinstance(one, str)]
+    return {**shown, "processes": names.processes([*records.units(record.get("journal")), *files])}
 
 
 def _no_journal(name: str, record: dict[str, Any]) -> str:
@@ -111,5 +146,5 @@ def _no_journal(name: str, record: dict[str, Any]) -> str:
     return f"{name} keeps no log of its own."
 
 
-def main(directory: str) -> None:
-    Conversation(directory).run()
+def main(directory: str, keeper: str) -> None:
+    Conversation(directory, keeper).run()

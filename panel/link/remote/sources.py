@@ -15,11 +15,15 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from panel.link.remote.names import is_of
+
 #: What a search looks through at most, from the end.
 _SEARCHED = 50_000
 _FILE_TAIL = 1024 * 1024
 _LONGEST = 64 * 1024
 _INFO = 6
+#: What our own launcher says to whoever waits for a task: for programs, not for people.
+_INTERNAL = ("webops-begin ", "webops-end ", "webops-result ")
 
 Line = list[Any]  # at, unit, text, priority
 
@@ -31,9 +35,16 @@ class Wanted(NamedTuple):
     since: str = ""
     follow: bool = False
     grep: str = ""
+    until: str = ""
+    process: str = ""
 
     def fits(self, line: Line) -> bool:
-        return not self.grep or self.grep.lower() in line[2].lower()
+        """Whether the line has the text that is looked for; it is a text, whatever signs it is made of."""
+        return not self.grep or self.grep.casefold() in line[2].casefold()
+
+    def names(self, unit: str) -> bool:
+        """Whether the process of this unit or file is asked for."""
+        return is_of(self.process, unit)
 
 
 class Failed(Exception):
@@ -53,7 +64,8 @@ class Journal:
         """The last lines up to now."""
         many = _SEARCHED if wanted.grep else wanted.lines
         since = [f"--since={wanted.since}"] if wanted.since else []
-        found = self._read([f"--lines={many}", *since])
+        until = [f"--until={wanted.until}"] if wanted.until else []
+        found = self._read([f"--lines={many}", *since, *until])
         return list(deque((line for line in found if wanted.fits(line)), maxlen=wanted.lines))
 
     def after(self, wanted: Wanted) -> Iterator[list[Line]]:
@@ -96,6 +108,8 @@ class Journal:
             found = json.loads(raw)
             at = datetime.fromtimestamp(int(found["__REALTIME_TIMESTAMP"]) / 1e6, timezone.utc)  # noqa: UP017  Python 3.10 has no datetime.UTC
             self.cursor = found.get("__CURSOR") or self.cursor
+            if str(found.get("MESSAGE")).startswith(_INTERNAL):
+                return None
             unit = found.get("UNIT") or found.get("_SYSTEMD_UNIT") or ""
             return [at.isoformat(timespec="milliseconds"), str(unit), _text(found.get("MESSAGE")),
                     int(found.get("PRIORITY") or _INFO)]

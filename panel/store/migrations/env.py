@@ -2,6 +2,7 @@
 
 from alembic import context
 
+import panel.store.terminals  # noqa: F401  its table belongs to the metadata
 from panel.store.models import Base
 
 connection = context.config.attributes["connection"]

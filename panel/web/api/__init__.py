@@ -26,6 +26,6 @@ def _unreadable(wrong: Unreadable) -> Response:
     return problem_json(wrong.trouble)
 
 
-from panel.web.api import kinds, resources, runs, servers, tokens, users  # noqa: E402  they add their routes to `api`
+from panel.web.api import kinds, resources, runs, servers, terminals, tokens, users  # noqa: E402  they add routes
 
-__all__ = ["api", "kinds", "resources", "runs", "servers", "tokens", "users"]
+__all__ = ["api", "kinds", "resources", "runs", "servers", "terminals", "tokens", "users"]

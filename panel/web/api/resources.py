@@ -116,10 +116,15 @@ def show_values(name: str) -> Response:
 @api.get("/resources/<name>/logs")
 @token
 def show_logs(name: str) -> Response:
-    """Its journal as text, line by line; `follow=1` goes on until the reader goes away."""
-    asked = query("lines", "follow")
+    """Its journal as text, line by line; `follow=1` goes on until the reader goes away.
+
+    `process` (web, worker, build …), `since` and `until` (1h, 2026-11-22T10:00), `grep` (a text, not a pattern).
+    """
+    asked = query("lines", "follow", "since", "until", "grep", "process")
     row = find(name)
-    lines = client.journal(row.id, lines=count(asked, "lines", 100, 1, 10000), follow=yes(asked, "follow"))
+    lines = client.journal(row.id, lines=count(asked, "lines", 100, 1, 10000), follow=yes(asked, "follow"),
+                           since=asked.get("since", ""), until=asked.get("until", ""), grep=asked.get("grep", ""),
+                           process=asked.get("process", ""))
     shown = map(parts.redactor(row).text, lines)
     return FlaskResponse(_paced(shown), mimetype="text/plain",
                          headers={"X-Accel-Buffering": "no"})

@@ -283,9 +283,28 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], ondelete="SET NULL"),
         sa.PrimaryKeyConstraint("resource_id"),
     )
+    op.create_table(
+        "terminals",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("resource_id", sa.Integer(), nullable=True),
+        sa.Column("resource_name", sa.String(length=64), nullable=False),
+        sa.Column("server_name", sa.String(length=64), nullable=False),
+        sa.Column("command", sa.JSON(), nullable=False),
+        sa.Column("actor", sa.String(length=64), nullable=False),
+        sa.Column("door", sa.String(length=16), nullable=False),
+        sa.Column("started_at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
+        sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("exit_code", sa.Integer(), nullable=True),
+        sa.Column("why", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["resource_id"], ["resources.id"], ondelete="SET NULL"),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("terminals_by_resource", "terminals", ["resource_name", "id"], unique=False)
 
 
 def downgrade() -> None:
+    op.drop_index("terminals_by_resource", table_name="terminals")
+    op.drop_table("terminals")
     op.drop_table("drifts")
     op.drop_index("plans_by_run", table_name="plans")
     op.drop_index("plans_by_resource", table_name="plans")
