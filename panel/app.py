@@ -17,6 +17,7 @@ from panel.web import (
     auth,
     context,
     database,
+    drift,
     errors,
     finder,
     health,
@@ -25,6 +26,7 @@ from panel.web import (
     new,
     overview,
     people,
+    plans,
     resources,
     runs,
     security,
@@ -32,7 +34,7 @@ from panel.web import (
 )
 from panel.web.api import api
 
-_PAGES = (account, actions, finder, health, journal, new, overview, people, resources, runs, servers)
+_PAGES = (account, actions, drift, plans, finder, health, journal, new, overview, people, resources, runs, servers)
 
 
 def create_app(settings: Settings | None = None) -> Flask:

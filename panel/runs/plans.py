@@ -43,6 +43,26 @@ def make(session: Session, *, given: Mapping[str, Any], actor: str, door: str, a
     return made[0]
 
 
+def again(session: Session, plan: Plan, actor: str, door: str) -> Plan:
+    """The same wish, looked at anew. COMMITS. Errors as `make`."""
+    secrets = fingerprint.opened(plan)["secrets"]
+    if plan.action == "main":
+        assert plan.server
+        given = {**plan.values, **{name: value or [] for name, value in secrets.items()}}
+        return make(session, kind=plan.kind, name=plan.resource_name, server=plan.server, given=given, actor=actor,
+                    door=door, timeout=plan.timeout)
+    if plan.resource is None:
+        raise Unknown(f"{plan.resource_name} is gone, so there is nothing to plan.")
+    return make(session, resource=plan.resource, action=plan.action, given=_own(plan, secrets), actor=actor,
+                door=door, timeout=plan.timeout)
+
+
+def _own(plan: Plan, secrets: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a plan that its action itself takes."""
+    spec = catalog().kind(plan.kind).actions.get(plan.action)
+    return {name: value for name, value in {**plan.values, **secrets}.items() if spec and spec.parameter(name)}
+
+
 def _bound(session: Session, run: Run) -> Plan:
     """The plan of a check, in the check's own transaction."""
     server = run.servers[0].server
@@ -143,10 +163,8 @@ def _submit(session: Session, plan: Plan, actor: str, door: str, extra: Extra) -
             given={**plan.values, **{name: value or [] for name, value in secrets.items()}},
             actor=actor, door=door, timeout=plan.timeout, extra=extra)
     assert plan.resource
-    spec = catalog().kind(plan.kind).actions.get(plan.action)
-    own = {name: value for name, value in {**plan.values, **secrets}.items() if spec and spec.parameter(name)}
-    return resources.act(session, resource=plan.resource, action=plan.action, given=own, actor=actor, door=door,
-                         timeout=plan.timeout, extra=extra)
+    return resources.act(session, resource=plan.resource, action=plan.action, given=_own(plan, secrets), actor=actor,
+                         door=door, timeout=plan.timeout, extra=extra)
 
 
 def _take(session: Session, plan: Plan, run: Run) -> None:

@@ -8,6 +8,7 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from panel.catalog import Action, Kind, Problem, Refused, catalog
+from panel.runs import plans
 from panel.runs import resources as wishes
 from panel.store.models import Mode, Resource
 from panel.web import fields, queries
@@ -47,10 +48,14 @@ def start(name: str, action_name: str) -> Response | str | tuple[str, int]:
     entered = fields.from_form(action, request.form)
     if "rows" in request.form:
         return _page(resource, action, fields.with_rows_changed(entered, request.form["rows"]))
-    is_check = request.form.get("mode") == "check"
-    if action.dangerous and not is_check and request.form.get("confirm", "").strip() != resource.name:
+    is_check, is_plan = request.form.get("mode") == "check", request.form.get("mode") == "plan"
+    if action.dangerous and not (is_check or is_plan) and request.form.get("confirm", "").strip() != resource.name:
         return _page(resource, action, entered, confirm_problem=f"This is not '{resource.name}'."), 422
     try:
+        if is_plan:
+            plan = plans.make(database(), resource=resource, action=action_name, given=fields.given(action, entered),
+                              actor=current_actor().name, door="browser")
+            return redirect(url_for("plans.show", number=plan.id), 303)
         run = wishes.act(database(), resource=resource, action=action_name, given=fields.given(action, entered),
                          actor=current_actor().name, door="browser", mode=Mode.CHECK if is_check else Mode.APPLY)
     except Refused as wrong:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from flask import url_for
+from sqlalchemy import select
 
 from panel.store.models import Mode, Run, State
+from panel.store.planned import Plan
+from panel.web.database import database
 from panel.web.words import action_label, action_of
 
 
@@ -22,12 +25,20 @@ def offer(run: Run) -> Offer | None:
     """The next thing to do with this run, or None."""
     if run.state.is_active:
         return None
+    if run.purpose == "plan" and run.mode is Mode.CHECK and (plan := _plan_of(run)):
+        return Offer("See the plan", url_for("plans.show", number=plan), True)
+    if run.purpose == "drift" and run.resource is not None:
+        return Offer("See the drift", url_for("resources.show", name=run.resource.name) + "#drift", True)
     if run.mode is Mode.CHECK and run.state is State.SUCCEEDED:
         form = _of_server(run) if run.kind == "server" else _form(run)
         return Offer(f"{action_label(run.kind, run.action)}…", form, True) if form else None
     if run.state is State.SUCCEEDED:
         return None
     return _once_more(run)
+
+
+def _plan_of(run: Run) -> int | None:
+    return database().scalar(select(Plan.id).where(Plan.run_id == run.id))
 
 
 def _once_more(run: Run) -> Offer | None:

@@ -10,6 +10,7 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response
 
 from panel.catalog import Kind, Problem, Refused, catalog, clean, formats
+from panel.runs import plans
 from panel.runs import resources as wishes
 from panel.runs.errors import RunsError
 from panel.store.models import Mode, Resource, Run
@@ -46,6 +47,10 @@ def _ask(kind: Kind, name: str, server: str, given: dict[str, Any], kept: fields
     """Refused, RunsError: nothing was stored."""
     if problems := _all_problems(kind, name, server, given, kept):
         raise Refused(problems)
+    if request.form.get("mode") == "plan":
+        plan = plans.make(database(), kind=kind.name, name=name, server=server, given=given,
+                          actor=current_actor().name, door="browser")
+        return redirect(url_for("plans.show", number=plan.id), 303)
     mode = Mode.CHECK if request.form.get("mode") == "check" else Mode.APPLY
     run = wishes.ask(database(), kind=kind.name, name=name, server=server, given=given,
                      actor=current_actor().name, door="browser", mode=mode)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from flask import Blueprint, render_template, url_for
 
 from panel.store.models import Observed, Resource, Run, Server
+from panel.store.planned import DriftState
 from panel.web import queries, verbs
 from panel.web.auth import signed_in
 from panel.web.database import database
@@ -50,6 +51,9 @@ def _resource_needs(resource: Resource, last: Run | None) -> Need | None:
         said = f"{verbs.not_done(action_label(last.kind, last.action), '').strip()}: {last.error or 'the run failed.'}"
         serves = " What ran before still runs." if resource.observed is Observed.OK else ""
         return Need("failed", resource.name, said + serves, url_for("runs.show", number=last.id), "See why")
+    if resource.drift is not None and resource.drift.state is DriftState.DRIFTED:
+        return Need("changed", resource.name, f"is not as it was applied: {resource.drift.text}", f"{page}#drift",
+                    "See what differs")
     if resource.applied_at and resource.observed in (Observed.FAILED, Observed.MISSING):
         return Need("failed", resource.name, resource.observed_text, page, "See it")
     return None

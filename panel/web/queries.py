@@ -8,6 +8,7 @@ from typing import NamedTuple
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
+from panel.runs.submit import DRIFT
 from panel.store.models import Mode, Resource, Run, RunServer, Server, State
 from panel.web.errors import Gone
 from panel.web.words import seconds_of
@@ -28,14 +29,15 @@ def counts(session: Session) -> Counts:
     row = session.execute(select(
         select(func.count(Resource.id)).where(Resource.parent_id.is_(None)).scalar_subquery(),
         select(func.count(Server.id)).scalar_subquery(),
-        select(func.count(Run.id)).where(Run.state.in_(ACTIVE)).scalar_subquery())).one()
+        select(func.count(Run.id)).where(Run.state.in_(ACTIVE), Run.purpose != DRIFT).scalar_subquery())).one()
     return Counts(*row)
 
 
 def resource(session: Session, name: str) -> Resource:
     """Gone: no resource of that name."""
     found = session.scalar(select(Resource).where(Resource.name == name)
-                           .options(selectinload(Resource.parts), joinedload(Resource.parent)))
+                           .options(selectinload(Resource.parts), joinedload(Resource.parent),
+                                                                      joinedload(Resource.drift)))
     if found is None:
         raise Gone(f"There is no resource named '{name}'. It may have been removed.")
     return found
@@ -59,7 +61,7 @@ def run(session: Session, number: int) -> Run:
 
 def resources(session: Session, *, server: str = "", kind: str = "", text: str = "") -> Sequence[Resource]:
     """Resources in the order of servers and names, parts behind their parents."""
-    found = select(Resource).join(Resource.server).options(joinedload(Resource.parent))
+    found = select(Resource).join(Resource.server).options(joinedload(Resource.parent), joinedload(Resource.drift))
     if server:
         found = found.where(Server.name == server)
     if kind:
@@ -78,8 +80,9 @@ def servers(session: Session) -> Sequence[Server]:
 
 def runs(session: Session, *, resource: Resource | None = None, server: Server | None = None, state: str = "",
          kind: str = "", before: int = 0, limit: int = 50) -> Sequence[Run]:
-    """Runs, the newest first."""
+    """Runs, the newest first; looks at drift come by the hour and are left out."""
     found = select(Run).options(selectinload(Run.servers)).order_by(Run.id.desc()).limit(limit)
+    found = found.where(Run.purpose != DRIFT)
     if resource is not None:
         found = found.where(Run.resource_id == resource.id)
     if server is not None:
@@ -97,7 +100,8 @@ def runs(session: Session, *, resource: Resource | None = None, server: Server |
 
 def last_runs(session: Session, ids: Iterable[int]) -> dict[int, Run]:
     """The latest run of each of these resources, by the resource's id."""
-    newest = select(func.max(Run.id)).where(Run.resource_id.in_(list(ids))).group_by(Run.resource_id)
+    newest = (select(func.max(Run.id)).where(Run.resource_id.in_(list(ids)), Run.purpose != DRIFT)
+              .group_by(Run.resource_id))
     return {one.resource_id: one for one in session.scalars(select(Run).where(Run.id.in_(newest)))
             if one.resource_id is not None}
 

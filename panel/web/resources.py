@@ -6,7 +6,7 @@ from flask import Blueprint, render_template, request
 
 from panel.catalog import Action, Kind, catalog
 from panel.store.models import Resource
-from panel.web import byhand, queries
+from panel.web import byhand, plans, queries
 from panel.web.auth import signed_in
 from panel.web.database import database
 from panel.web.shown import shown_values
@@ -48,4 +48,5 @@ def show(name: str) -> str:
         "resource.html", here="resources", resource=resource, kind=kind, actions=day_to_day(kind, resource),
         last=queries.last_runs(session, (one.id for one in family)),
         runs=queries.runs(session, resource=resource, limit=10), values=shown_values(resource, kind),
-        commands=byhand.of_resource(resource, kind))
+        commands=byhand.of_resource(resource, kind),
+        drift_lines=plans.lines(resource.drift.changes) if resource.drift else [])

@@ -60,7 +60,7 @@ def run_badge(run: Run) -> Badge:
 
 def run_title(run: Run) -> str:
     """The heading of a run's page: what it is doing, did, or did not do."""
-    label = "Check" if run.mode is Mode.CHECK else action_label(run.kind, run.action)
+    label = _label(run)
     thing = run.resource_name
     if run.state is State.SUCCEEDED:
         return verbs.done(label, thing)
@@ -74,7 +74,9 @@ def run_title(run: Run) -> str:
 def run_name(run: Run) -> str:
     """In a list: Deploy, Check."""
     label = action_label(run.kind, run.action)
-    return f"Check: {label.lower()}" if run.mode is Mode.CHECK else label
+    if run.purpose == "drift":
+        return "Look at drift"
+    return f"{_label(run)}: {label.lower()}" if run.mode is Mode.CHECK else label
 
 
 def seconds_of(run: Run) -> float | None:
@@ -136,7 +138,9 @@ def _observed_badge(resource: Resource, last: Run | None) -> Badge:
 
 
 def _label(run: Run) -> str:
-    return "Check" if run.mode is Mode.CHECK else action_label(run.kind, run.action)
+    if run.mode is Mode.CHECK:
+        return "Plan" if run.purpose == "plan" else "Check"
+    return "Reconcile" if run.purpose == "reconcile" else action_label(run.kind, run.action)
 
 
 def server_badge(server: Server, last: Run | None = None) -> Badge:
