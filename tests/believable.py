@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from panel.store.models import Event, Mode, Observed, Resource, Run, RunServer, Server, State, User
+from panel.store.planned import Drift, DriftState, Plan, PlanState
 from panel.store.seal import seal
 from panel.web import passwords
 
@@ -411,6 +412,50 @@ def fill(session: Session) -> None:
         started=NOW - timedelta(seconds=8.2),
         reached=8,
     )
+    _plans(session, guestbook, shop)
+
+
+def _plans(session: Session, guestbook: Resource, shop: Resource) -> None:
+    """A plan that can be applied, with a migration that takes something away, and one that moved; a look at drift."""
+    commit = {"id": "4f1c9aa" + "0" * 33, "short": "4f1c9aa", "author": "Grace", "at": "",
+              "subject": "Pin messages to the top"}
+    before = {"id": "81aa0de" + "0" * 33, "short": "81aa0de", "author": "Ada", "at": "", "subject": "Fix typo"}
+    changes = [{"host": "guestbook@web1", "step": place, "name": name, "role": role, "hidden": False, "items": [],
+                "summary": data.get("summary", ""), "msg": data.get("msg", ""), "diff": data.get("diff", [])}
+               for place, (name, role, state, _, data) in enumerate(DEPLOY, 1) if state == "changed"]
+    language = {**before, "id": "77b1e04" + "0" * 33, "short": "77b1e04", "subject": "Answer in the visitor's language"}
+    facts = {
+        "commit": commit, "from": before, "commits": [commit, language],
+        "migrations": [{"name": "guestbook.0007_message_pinned", "takes_away": []},
+                       {"name": "guestbook.0008_no_ip", "takes_away": ["drops column guestbook_message.ip"]}],
+        "environment": {"added": ["SENTRY"], "removed": [], "changed": ["WEB_CONCURRENCY"]}}
+    common: dict[str, Any] = {"kind": "django_app", "action": "deploy", "timeout": 3600, "actor": "ada",
+                              "door": "browser", "steps": 12}
+    session.add(Plan(resource=guestbook, resource_name="guestbook", server=guestbook.server, server_name="web1",
+                     state=PlanState.READY, changes=changes, facts=facts, created_at=NOW - timedelta(minutes=4),
+                     fingerprint={"commit": commit["id"]}, **common))
+    session.add(Plan(resource=shop, resource_name="shop", server=shop.server, server_name="web2",
+                     state=PlanState.REFUSED, changes=changes[:2], facts={}, created_at=NOW - timedelta(hours=9),
+                     refusal="Plan 2 does not hold any more: the role django_app has changed; 'workers' of shop was "
+                             "changed from '3' to '4'.", **common))
+    session.add(Drift(resource=shop, state=DriftState.IN_SYNC, text="43 steps were looked at; nothing would change.",
+                      at=NOW - timedelta(hours=3)))
+    session.commit()
+
+
+def drifted(session: Session) -> None:
+    """The guestbook was changed by hand, and the look at it was this."""
+    guestbook = session.query(Resource).filter_by(name="guestbook").one()
+    change = {"host": "guestbook@web1", "step": 31, "name": "Let nginx serve the app", "role": "nginx_vhost",
+              "summary": "", "msg": "", "hidden": False, "items": [], "diff": [{
+                  "before_header": "/etc/nginx/sites-enabled/wo-guestbook-vhost.conf",
+                  "after_header": "/etc/nginx/sites-enabled/wo-guestbook-vhost.conf",
+                  "before": "# webops: guestbook-vhost\nclient_max_body_size 900m;\nserver {\n",
+                  "after": "# webops: guestbook-vhost\nclient_max_body_size 20m;\nserver {\n"}]}
+    session.add(Drift(resource=guestbook, state=DriftState.DRIFTED, at=NOW - timedelta(minutes=9), changes=[change],
+                      text="1 of 43 steps would change something: Let nginx serve the app.",
+                      facts={"newer": {"id": "4f1c9aa" + "0" * 33, "short": "4f1c9aa", "subject": ""}}))
+    session.commit()
 
 
 if __name__ == "__main__":
