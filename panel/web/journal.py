@@ -6,10 +6,12 @@ import json
 from collections.abc import Iterator
 
 from flask import Blueprint, Response, render_template, request
+from sqlalchemy import select
 
 from panel.link import client
 from panel.runs import parts
 from panel.runs.redact import Redactor
+from panel.store.terminals import Terminal
 from panel.web import queries
 from panel.web.auth import current_actor, signed_in
 from panel.web.database import database
@@ -20,6 +22,7 @@ blueprint = Blueprint("journal", __name__)
 
 _LINES = 200
 _SEARCHED = 1000
+_TERMINALS = 10
 
 
 @blueprint.get("/resources/<name>/journal")
@@ -35,7 +38,14 @@ def show(name: str) -> str:
         lines, trouble = [], wrong.message
     processes = (resource.observed_data or {}).get("processes") or []
     return render_template("journal.html", here="resources", resource=resource, lines=lines, trouble=trouble,
-                           wanted=wanted, processes=processes, is_narrow=_narrow(wanted))
+                           wanted=wanted, processes=processes, is_narrow=_narrow(wanted),
+                           terminals=_terminals(resource.name))
+
+
+def _terminals(name: str) -> list[Terminal]:
+    """The last commands that people ran in terminals: who, when, what, how it ended."""
+    found = select(Terminal).where(Terminal.resource_name == name).order_by(Terminal.id.desc()).limit(_TERMINALS)
+    return list(database().scalars(found))
 
 
 def _wanted() -> dict[str, str]:

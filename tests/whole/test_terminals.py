@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import signal
@@ -195,3 +196,20 @@ def test_logs_by_process_time_and_text(guestbook: World) -> None:
         assert done.returncode != 0 and said in done.stderr, done.stderr
     page = guestbook.page("/resources/guestbook/journal?process=web&grep=booting&since=1d")
     assert "Booting" in page and "webops-begin" not in page
+
+
+def test_a_command_of_the_panel_is_read_while_it_runs(guestbook: World) -> None:
+    """The run page follows the command's own lines: the first is there long before the run's end."""
+    world = guestbook
+    wait("the panel knows its processes", lambda: "command" in world.page("/resources/guestbook/journal"))
+    code = "import time; print('first word', flush=True); time.sleep(20); print('last')"
+    number = world.act("guestbook", "command", command=["shell", "-c", code])
+    page = world.page(f"/runs/{number}")
+    found = re.search(r'data-journal="([^"]+)"', page)
+    assert found and "process=command" in found[1]
+    with world.browser.get(world.panel.url + html.unescape(found[1]), stream=True, timeout=90) as answer:
+        line = next(line for line in answer.iter_lines(chunk_size=1) if b"first word" in line)
+    assert b" command first word" in line
+    assert world.run(number)["state"] == "running"
+    world.succeeded(number)
+    assert "first word" in json.dumps(world.events(number)) and "data-journal" not in world.page(f"/runs/{number}")
