@@ -74,6 +74,7 @@ def check(session: Session, resource: Resource, actor: str, door: str, drift_ser
         return on
     if why := unknowable(session, head):
         raise NotApplied(why)
+    of(session, head)
     return resources.act(session, resource=head, action="main", given={}, actor=actor, door=door, mode=Mode.CHECK,
                          extra=Extra(DRIFT, LIVE, drift_server))
 
