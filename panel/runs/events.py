@@ -50,7 +50,7 @@ class Recorder:
         self._bytes = self._waiting_bytes = self._beyond = 0
         self._waiting: deque[tuple[dict[str, Any], int]] = deque()
         self._changed = threading.Condition()
-        self._closed = False
+        self._closed = threading.Event()
         self._writer = threading.Thread(target=self._write, name=f"events of run {run_id}", daemon=True)
         self._writer.start()
 
@@ -82,7 +82,7 @@ class Recorder:
     def close(self) -> None:
         """Wait until every event is stored."""
         with self._changed:
-            self._closed = True
+            self._closed.set()
             self._changed.notify_all()
         self._writer.join()
 
@@ -129,11 +129,11 @@ class Recorder:
                 continue
             batch, pause = [], 0.5
             bell.tell(self._run_id)
-            time.sleep(0 if self._closed else _BATCH_SECONDS)
+            self._closed.wait(_BATCH_SECONDS)  # more will come, but nothing after the end
 
     def _wait(self) -> bool:
         with self._changed:
-            while not self._waiting and not self._closed:
+            while not self._waiting and not self._closed.is_set():
                 self._changed.wait()
             return bool(self._waiting)
 

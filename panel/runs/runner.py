@@ -1,4 +1,4 @@
-"""The one child process of a run, and the only place that knows ansible_runner. `python -m panel.runs.runner`
+"""The one child process of a run, and the only place that runs ansible_runner. `python -m panel.runs.runner`
 
 stdin: a Spec's `told` as JSON. stdout: one JSON line per event (panel.runs.translate.Row), at last {"end": …}.
 It is started with a bare environment, holds no database and no Redis, and ends everything that it started.
@@ -16,7 +16,7 @@ from typing import Any
 
 import ansible_runner
 
-from panel.runs import tree
+from panel.runs import ahead, tree
 from panel.runs.translate import Translator
 
 _GRACE = 5.0
@@ -47,10 +47,13 @@ def unsafe(value: Any) -> Any:
     return value
 
 
-def main() -> int:
-    told = json.load(sys.stdin)
+def main() -> None:
     out = os.dup(1)
     os.dup2(2, 1)  # whatever prints, prints to where it cannot be taken for an event
+    for name in ("env", "tmp", "control", "ansible", "inventory"):
+        (Path(os.environ["HOME"]) / name).mkdir(mode=0o700)
+    ahead.read(ahead.by_runner())
+    told = json.load(sys.stdin)
     stop = _Stop()
     signal.signal(signal.SIGTERM, stop)
     tree.adopt_orphans()
@@ -60,13 +63,12 @@ def main() -> int:
         status, code = _play(told, out, stop)
     tree.end(tree.descendants, _GRACE)
     _say(out, {"end": {"status": "canceled" if stop.asked else status, "code": 254 if stop.asked else code}})
-    return 0
+    sys.stderr.flush()
+    os._exit(0)  # the directory goes with the run; to take apart what was imported would only take time
 
 
 def _prepare(told: dict[str, Any]) -> None:
     directory = Path(told["directory"])
-    for name in ("env", "tmp", "control", "ansible", "inventory"):
-        (directory / name).mkdir(mode=0o700)
     # Inventory names are ours (ids and checked names); every value is marked.
     _write(directory / "inventory" / "hosts.json", json.dumps(_inventory(told["inventory"])))
     _write(directory / "env" / "extravars", json.dumps({key: unsafe(one) for key, one in told["variables"].items()}))
@@ -95,6 +97,7 @@ def _play(told: dict[str, Any], out: int, stop: _Stop) -> tuple[str, int]:
             _say(out, row)
         return False  # no file per event
 
+    ansible_runner.runner.pexpect.spawn = ahead.Spawn
     done = ansible_runner.run(
         private_data_dir=told["directory"], project_dir=told["project"], ident="run",
         inventory=f"{told['directory']}/inventory/hosts.json", playbook=told["playbook"],
@@ -115,4 +118,4 @@ def _say(out: int, what: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

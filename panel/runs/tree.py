@@ -62,12 +62,14 @@ def marked(home: Path) -> list[int]:
 
 def end(find: Callable[[], Iterable[int]], grace: float = 5.0) -> bool:
     """SIGTERM to what `find` finds, SIGKILL to what is still there after `grace` seconds. False: something is left."""
-    _send(find(), signal.SIGTERM)
+    left = list(find())
+    _send(left, signal.SIGTERM)
     limit = time.monotonic() + grace
-    while time.monotonic() < limit:
-        if not list(find()):
-            return True
-        time.sleep(0.05)
+    while left and time.monotonic() < limit:
+        time.sleep(0.02)
+        left = list(find())
+    if not left:
+        return True
     # What is killed may have started something in the same moment, so look again until nothing comes.
     for _ in range(100):
         left = list(find())

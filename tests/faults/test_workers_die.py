@@ -130,7 +130,9 @@ def _freeze(installation: Installation, number: int) -> None:
     """The run's own process, and only in the database's eyes: its directory is left to it."""
     horse = installation.horse(number)
     horse.send_signal(signal.SIGSTOP)
-    assert psutil.Process(horse.pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_SLEEPING)
+    # Each thread of it stops when it next gets a processor.
+    still = (psutil.STATUS_STOPPED, psutil.STATUS_SLEEPING)
+    wait("it stands still", lambda: psutil.Process(horse.pid).status() in still)
 
 
 def test_a_worker_that_is_told_to_end_finishes_its_run(installation: Installation):
