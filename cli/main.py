@@ -19,6 +19,7 @@ _COMMANDS = {
     "list": ("cli.listing:list_resources", "Resources with what was seen of them"),
     "status": ("cli.listing:status", "One resource: state, link, values, parts, runs"),
     "values": ("cli.listing:values", "A resource's values as a file for ansible-playbook"),
+    "key": ("cli.keys:key", "A resource's deploy key: its public half, or a new one"),
     "logs": ("cli.listing:logs", "A resource's journal"),
     "exec": ("cli.terminal:exec_", "Run a command as an app's user, in a terminal"),
     "run": ("cli.runs:run", "Runs: list, show, follow, cancel"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -14,7 +15,7 @@ from cli.local.inventory import DEPLOY, Inventory, Resource
 from cli.overlay import laid_over
 from panel.catalog import Kind, NoSuchKind, Refused, catalog, clean, merge_secrets, part_values
 from panel.catalog.described import described
-from panel.runs import refuse
+from panel.runs import keys, refuse
 from panel.runs.redact import Redactor, texts
 
 if TYPE_CHECKING:
@@ -45,6 +46,27 @@ class Local:
         one = self._must(name)
         return {"name": name, "kind": one.kind, "server": one.server,
                 "values": {**one.values, **(one.secrets if secrets else {})}}
+
+    def make_key(self, name: str, kind: str, server: str) -> str:
+        """A new deploy key, kept in host_vars; its public half."""
+        old = self.inventory.resource(name)
+        if old is None and not (kind and server):
+            raise Stop(f"There is no resource '{name}' in {self.inventory.hosts_file.name}.", Exit.REFUSED,
+                       next_step=f"webops key {name} --new --kind KIND --server SERVER")
+        one = old or Resource(name, kind, server)
+        wish = _kind(one.kind)
+        try:
+            _check_name(Wish(kind or one.kind, name, "main", {}, server=server or None), old)
+        except Refused as refused:
+            raise Stop(refused.problems[0].message, Exit.REFUSED, code="invalid_values") from None
+        parameter = keys.parameter_of(wish)
+        if parameter is None:
+            raise Stop(f"A {wish.label} has no deploy key.", Exit.REFUSED, code="no_key")
+        self._check_parts(wish, one)
+        self.inventory.server(one.server)
+        private = keys.pair()
+        self.inventory.put(replace(one, secrets={**one.secrets, parameter.name: private}))
+        return keys.public_line(private, name)
 
     def logs(self, name: str, wanted: Logs) -> Iterator[str]:
         """The journal, over SSH as webops-deploy."""
@@ -169,6 +191,7 @@ class Local:
             "title": one.values.get(kind.title), "link": kind.url(one.values), "values": one.values,
             "secrets": {name: [item["name"] for item in value] if isinstance(value, list) else True
                         for name, value in one.secrets.items()},
+            "public_keys": keys.public(kind, one.name, one.secrets),
             "actions": [name for name in kind.actions if name != "main"], "observed": "unknown",
             "observed_text": "Only a panel looks at what runs.", "observed_at": None,
         }

@@ -34,6 +34,12 @@ def problem(format_name: str, value: Any) -> FormatProblem | None:
     return FormatProblem(*found) if found else None
 
 
+def public_half(private: str) -> str | None:
+    """The public line of an OpenSSH private key; None where it is none."""
+    line: str | None = _formats.public_half(private)
+    return line
+
+
 def git_host(address: str) -> str | None:
     """The host in a git address, None where there is none."""
     host: str | None = _formats.git_host(address)

@@ -77,6 +77,36 @@ def act(session: Session, *, resource: Resource, action: str, given: Mapping[str
                   values={**others, **cleaned.values}, secrets=cleaned.secrets, timeout=timeout, extra=extra)
 
 
+def keep(session: Session, *, kind: str, name: str, server: Server | str, given: Mapping[str, Any] | None,
+         secrets: Mapping[str, Any]) -> Resource:
+    """Write a resource down without applying it, as far as its values are known; what was applied keeps its values.
+
+    `secrets`, by full name, take the place of those that it has. COMMITS. Errors as in `ask`.
+    """
+    wish, target = _kind(kind), _server(session, server)
+    _check_name(name)
+    row = session.scalar(select(Resource).where(Resource.name == name))
+    if row is not None:
+        _check_same(row, wish, target)
+    cleaned = clean(wish, "main", given or {}, partial=True)
+    refuse.private_git_hosts(wish.main, cleaned.values)
+    refuse.long_part_names(wish, name, {**cleaned.values, **cleaned.secrets})
+    refuse.taken_domains(session, wish, name, cleaned.values)
+    if row is None:
+        row = Resource(kind=wish.name, name=name, server=target)
+        session.add(row)
+    kept = parts.secrets_of(row)
+    if row.applied_at is None and given is not None:
+        row.values, kept = cleaned.values, merge_secrets(kept, cleaned.secrets)
+    parts.set_secrets(row, {**kept, **secrets})
+    try:
+        session.commit()
+    except IntegrityError as wrong:
+        session.rollback()
+        raise NameTaken(f"Somebody took the name '{name}' in this moment. Try again with another name.") from wrong
+    return row
+
+
 def values_file(session: Session, resource: Resource, with_secrets: bool) -> dict[str, Any]:
     """What a run by hand needs (`ansible-playbook -e @file`), by full parameter name."""
     secrets = parts.secrets_of(resource) if with_secrets else {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from panel.catalog import Action, Parameter, Problem
@@ -14,7 +14,7 @@ Entered = dict[str, str | list[dict[str, str]]]
 #: Names of secrets that are stored already (panel.web.shown.secret_names).
 Kept = Mapping[str, Any]
 
-_LONG_FORMATS = ("pem", "ssh_public_key")
+_LONG_FORMATS = ("pem", "ssh_public_key", "deploy_key")
 _MOST_ROWS = 500
 #: The cell of a row that says: this is the stored secret of that name.
 KEPT = "kept"
@@ -58,6 +58,7 @@ class Field:
     blank: Row | None = None        # the row that "Add" copies
     is_kept: bool = False
     problem: str = ""
+    public: str = ""                # of a key that is kept: its public half
 
     @property
     def name(self) -> str:
@@ -79,11 +80,13 @@ class Group:
     is_open: bool
 
 
-def groups(action: Action, entered: Entered, kept: Kept, problems: Sequence[Problem] = ()) -> list[Group]:
+def groups(action: Action, entered: Entered, kept: Kept, problems: Sequence[Problem] = (),
+           public: Mapping[str, str] | None = None) -> list[Group]:
     """The fields of an action as its form shows them: groups in the order of the kind, the rest behind them, closed."""
     by_label: dict[str, list[Field]] = {}
     for parameter in action.parameters:
-        by_label.setdefault(parameter.group, []).append(_field(parameter, entered, kept, problems))
+        one = replace(_field(parameter, entered, kept, problems), public=(public or {}).get(parameter.name, ""))
+        by_label.setdefault(parameter.group, []).append(one)
     rest = by_label.pop("", [])
     found = [Group(label, fields, is_open=True) for label, fields in by_label.items()]
     if rest and not found:

@@ -10,7 +10,7 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response
 
 from panel.catalog import Kind, Problem, Refused, catalog, clean, formats
-from panel.runs import plans
+from panel.runs import keys, plans
 from panel.runs import resources as wishes
 from panel.runs.errors import RunsError
 from panel.store.models import Mode, Resource, Run
@@ -37,9 +37,10 @@ def choose() -> str:
 def _form(kind: Kind, entered: fields.Entered, *, resource: Resource | None = None, name: str = "", server: str = "",
           problems: Sequence[Problem] = (), trouble: str = "") -> str:
     kept = secret_names(resource) if resource else {}
+    public = keys.public_of(resource, kind) if resource else {}
     return render_template(
         "form.html", here="resources", kind=kind, resource=resource, name=name, server=server,
-        groups=fields.groups(kind.main, entered, kept, problems), problems=problems, trouble=trouble,
+        groups=fields.groups(kind.main, entered, kept, problems, public), problems=problems, trouble=trouble,
         servers=queries.servers(database()), beside={one.parameter: one.message for one in problems})
 
 
@@ -67,7 +68,17 @@ def _beside(kind: Kind, wrong: RunsError | Refused) -> tuple[list[Problem], str]
     return ([Problem(place, wrong.code, wrong.message)], "") if place else ([], wrong.message)
 
 
-def _all_problems(kind: Kind, name: str, server: str, given: dict[str, Any], kept: fields.Kept) -> list[Problem]:
+def _make_key(kind: Kind, name: str, server: str, entered: fields.Entered) -> str:
+    """Its page with the new key, for the person to go on. Refused, RunsError: nothing was stored."""
+    given = fields.given(kind.main, entered)
+    if problems := _all_problems(kind, name, server, given, {}, partial=True):
+        raise Refused(problems)
+    made = keys.make(database(), name=name, kind=kind.name, server=server, parameter=request.form["make"], given=given)
+    return url_for("new.edit", name=name, _anchor=f"f-{made.parameter}")
+
+
+def _all_problems(kind: Kind, name: str, server: str, given: dict[str, Any], kept: fields.Kept,
+                  partial: bool = False) -> list[Problem]:
     """What is wrong with a form, all at once: a person should not have to send it again for each."""
     found = []
     if wrong := formats.problem("name", name):
@@ -75,7 +86,7 @@ def _all_problems(kind: Kind, name: str, server: str, given: dict[str, Any], kep
     if not server:
         found.append(Problem("server", "required", "Choose a server."))
     try:
-        clean(kind, "main", given, known_secrets=kept)
+        clean(kind, "main", given, known_secrets=kept, partial=partial)
     except Refused as refused:
         found += refused.problems
     return found
@@ -105,6 +116,8 @@ def create(kind_name: str) -> Response | str | tuple[str, int]:
     if "rows" in form:
         return _form(kind, fields.with_rows_changed(entered, form["rows"]), name=name, server=server)
     try:
+        if "make" in form:
+            return redirect(_make_key(kind, name, server, entered), 303)
         return _ask(kind, name, server, fields.given(kind.main, entered), {})
     except (RunsError, Refused) as wrong:
         problems, trouble = _beside(kind, wrong)
@@ -131,6 +144,11 @@ def change(name: str) -> Response | str | tuple[str, int]:
     if "rows" in form:
         return _form(kind, fields.with_rows_changed(entered, form["rows"]), resource=resource, name=name, server=server)
     try:
+        if "make" in form:
+            page = _make_key(kind, name, server, entered)
+            # What was applied keeps its values, so those that were typed have to stay in the form.
+            return redirect(page, 303) if resource.applied_at is None else _form(
+                kind, entered, resource=resource, name=name, server=server)
         return _ask(kind, name, server, fields.given(kind.main, entered), secret_names(resource))
     except (RunsError, Refused) as wrong:
         problems, trouble = _beside(kind, wrong)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from panel.catalog import Kind, Parameter
+from panel.runs import keys
 from panel.store.models import Resource
 from panel.store.seal import unseal
 
@@ -17,6 +18,7 @@ class Value(NamedTuple):
     key: str
     lines: list[str]
     is_secret: bool
+    public: str = ""                # of a key: the half that may be shown
 
 
 def secret_names(resource: Resource) -> dict[str, Any]:
@@ -50,12 +52,12 @@ def _secret_lines(names: Any) -> list[str]:
 
 def shown_values(resource: Resource, kind: Kind | None) -> list[Value]:
     """What was decided for this resource, in the order of its form."""
-    secrets = secret_names(resource)
+    secrets, public = secret_names(resource), keys.public_of(resource, kind)
     parameters: Iterable[Parameter] = kind.main.parameters if kind else ()
     rows = []
     for one in parameters:
         if one.name in secrets:
-            rows.append(Value(one.label, one.key, _secret_lines(secrets[one.name]), True))
+            rows.append(Value(one.label, one.key, _secret_lines(secrets[one.name]), True, public.get(one.name, "")))
         elif one.name in resource.values:
             rows.append(Value(one.label, one.key, _lines(resource.values[one.name]), False))
     known = {one.name for one in parameters}

@@ -39,7 +39,7 @@ class ActionModule(ActionBase):
     def parts(self) -> tuple[str, ...]:
         """Programs by name, the one that runs last; the other modules reach this file by links of their names."""
         return {
-            "webops_fetch": ("report", "listing", "fetch"),
+            "webops_fetch": ("report", "listing", "login", "submodules", "lfs", "fetch"),
             "webops_build": ("report", "tree", "locked", "python_env", f"{self._task.args.get('sort')}_build"),
             "webops_snapshot": ("report", "snapshot"),
             "webops_rollback": ("report", "snapshot"),

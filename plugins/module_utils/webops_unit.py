@@ -5,9 +5,11 @@ Everything here is done by webops-deploy, which may call exactly the lines of /e
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
+import threading
 import time
 import uuid
 
@@ -91,9 +93,10 @@ class Ended:
                 self.lines.append(line)
 
 
-def run_task(name, instance, job, root=ROOT):
+def run_task(name, instance, job, root=ROOT, handed=None):
     """Run `job` (argv, cwd, env, env_files, stdin, timeout) as the unit wo-<name>.task@<instance>, to its end.
 
+    `handed` are further variables, which no file ever holds.
     Returns Ended. Raises Refused where the unit does not exist or may not be started.
     """
     unit = f"wo-{name}.task@{instance}.service"
@@ -102,13 +105,15 @@ def run_task(name, instance, job, root=ROOT):
         systemctl("stop", unit)
     token = uuid.uuid4().hex
     path = os.path.join(root, name, "env", f"task-{instance}.json")
-    write_json(path, {**job, "id": token}, 0o640)
+    pipe = os.path.join(root, name, "env", f"task-{instance}.pipe") if handed else None
     since = time.time() - 2
-    try:
-        started = systemctl("start", unit)
-        ended = _wait_for_end(unit, since, token)
-    finally:
-        os.unlink(path)
+    with hand_over(pipe, handed):
+        write_json(path, {**job, "id": token, "env_files": [*job.get("env_files", []), *filter(None, [pipe])]}, 0o640)
+        try:
+            started = systemctl("start", unit)
+            ended = _wait_for_end(unit, since, token)
+        finally:
+            os.unlink(path)
     if ended.code is None:
         raise Refused(
             f"The task '{instance}' of {name} was stopped before it was done.",
@@ -130,16 +135,53 @@ def _wait_for_end(unit, since, token):
         time.sleep(0.03)
 
 
+@contextlib.contextmanager
+def hand_over(path, variables):
+    """A pipe from which a task reads variables as it would from a file. They are in memory alone, and read once."""
+    if path is None:
+        yield
+        return
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    try:
+        os.mkfifo(path, 0o600)
+    except FileNotFoundError:
+        raise needs_apply(path) from None
+    os.chmod(path, 0o640)
+    over = threading.Event()
+    feeder = threading.Thread(target=_feed, args=(path, json.dumps(variables).encode(), over), daemon=True)
+    feeder.start()
+    try:
+        yield
+    finally:
+        over.set()
+        feeder.join(5)
+        os.unlink(path)
+
+
+def _feed(path, content, over):
+    """Write once somebody reads. Nobody may ever: the unit did not start."""
+    while not over.wait(0.01):
+        with contextlib.suppress(OSError):
+            handle = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+            os.set_blocking(handle, True)
+            with os.fdopen(handle, "wb") as pipe:
+                pipe.write(content)
+            return
+
+
+def needs_apply(path):
+    return Refused(f"Needs Apply, because {os.path.dirname(path)} is not there yet.",
+                   "Apply the resource once; after that this action works by itself.")
+
+
 def write_json(path, content, mode):
     """Replace a file in one step; nobody sees half of it."""
     temporary = f"{path}.{os.getpid()}"
     try:
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     except FileNotFoundError:
-        raise Refused(
-            f"Needs Apply, because {os.path.dirname(path)} is not there yet.",
-            "Apply the resource once; after that this action works by itself.",
-        ) from None
+        raise needs_apply(path) from None
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         json.dump(content, file, indent=1, sort_keys=True)
         os.fchmod(file.fileno(), mode)

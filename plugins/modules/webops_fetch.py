@@ -17,6 +17,14 @@ options:
   name: {description: The resource., type: str, required: true}
   repo: {description: Address of the repository. https or ssh., type: str, required: true}
   ref: {description: "Branch, tag or commit.", type: str, required: true}
+  login:
+    description: What opens a private repository. It reaches git alone, through memory.
+    type: dict
+    default: {}
+    suboptions:
+      user: {description: "User that the token belongs to; most hosts take any.", type: str, default: x-access-token}
+      token: {description: For https., type: str, default: ""}
+      key: {description: "An OpenSSH private key, for ssh.", type: str, default: ""}
   inputs: {description: Whatever else a build depends on., type: dict, default: {}}
   other_variables: {description: Whether M(webops_environment) holds other variables ready., type: bool, required: true}
   names: {description: "Names of those variables, as M(webops_environment) returned them.", type: dict, default: {}}
@@ -80,6 +88,11 @@ from ansible.module_utils.webops_unit import Refused, run_task
 
 RECORDS = "/etc/webops/resources"
 MOST_TOLD = 8 << 20
+LOGIN = {
+    "user": {"type": "str", "default": "x-access-token"},
+    "token": {"type": "str", "default": "", "no_log": True},
+    "key": {"type": "str", "default": "", "no_log": True},
+}
 PYTHON = ["/usr/bin/python3", "-IS", "-"]
 
 
@@ -89,6 +102,7 @@ def main():
             "name": {"type": "str", "required": True},
             "repo": {"type": "str", "required": True},
             "ref": {"type": "str", "required": True},
+            "login": {"type": "dict", "default": {}, "options": LOGIN},
             "inputs": {"type": "dict", "default": {}},
             "other_variables": {"type": "bool", "required": True},
             "names": {"type": "dict", "default": {}},
@@ -140,11 +154,17 @@ def fetch(releases, params):
         "argv": [*PYTHON, json.dumps(asked(releases, params))],
         "cwd": releases.base, "stdin": params["source"], "timeout": params["timeout"],
     }
-    ended = run_task(params["name"], "fetch", job)
+    ended = run_task(params["name"], "fetch", job, handed=login(params))
     found = understood(ended.result, ended.lines, ended.timeout and params["timeout"])
     found.update(told(releases, params, found["commit"]))
     refuse_other(params, found["commit"])
     return decide(releases, params, found, write=True)
+
+
+def login(params):
+    """What opens the repository, as a variable for the program that fetches; nothing where it is public."""
+    given = params["login"] or {}
+    return {"WEBOPS_LOGIN": json.dumps(given)} if given.get("token") or given.get("key") else {}
 
 
 def look(releases, params):
@@ -223,8 +243,10 @@ def has_user(params):
 def ask_git(params, question):
     """The program's answer, asked as the app's user; before there is one, as ourselves, who then fetch nothing."""
     become = ["sudo", "-n", "-u", "wo-" + params["name"]] if has_user(params) else []
+    # sudo lets no variable through, and this way none is in a file or among arguments either.
+    program = f"import os\nos.environ.update({login(params)!r})\n{params['source']}"
     try:
-        ended = subprocess.run([*become, *PYTHON, json.dumps(question)], input=params["source"], capture_output=True,
+        ended = subprocess.run([*become, *PYTHON, json.dumps(question)], input=program, capture_output=True,
                                text=True, check=False, cwd="/", timeout=params["timeout"])
     except subprocess.TimeoutExpired:
         return understood({}, [], params["timeout"])
@@ -267,7 +289,7 @@ def decide(releases, params, found, write):
                   and not (other and params["variables_build"]))
     known = set(live.get("migration_files", []))
     result = {
-        "webops_summary": "{} · {}".format(found["commit"][:7], found["subject"]),
+        "webops_summary": summary(found),
         "commit": found["commit"], "subject": found["subject"], "build_needed": not same_build,
         "migrations": [] if same_build else [name for name in found["migrations"] if name not in known],
     }
@@ -286,6 +308,11 @@ def decide(releases, params, found, write):
         # What an earlier, failed deploy left on the disk goes now.
         prune(releases, params["keep"], besides=record)
     return {**result, "changed": True, "release": record}
+
+
+def summary(found):
+    counted = [(found.get("submodules"), "submodules"), (found.get("large"), "files from Git LFS")]
+    return " · ".join([found["commit"][:7], found["subject"], *(f"{count} {what}" for count, what in counted if count)])
 
 
 def in_plan(params, found, live, migrations):

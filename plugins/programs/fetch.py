@@ -8,7 +8,10 @@ import shutil
 import subprocess
 import tempfile
 
+import lfs
 import listing
+import submodules
+from login import Login
 from report import Stop, main
 
 COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
@@ -21,29 +24,47 @@ SHOWN_COMMITS = 50
 MARK = "%x1f"
 REASONS = (
     ("Could not resolve host", "its host name is not known on this server", "Check the address for a typing error."),
-    ("could not read Username", "it asks for a login", "Only repositories that can be read without one are possible."),
-    ("Authentication failed", "it refuses the login", "Only repositories that can be read without one are possible."),
-    ("Permission denied (publickey", "it accepts no key of this server", "Use its https:// address if it is public."),
+    ("could not read Username", "it asks for a login",
+     "Give a token (Repository token), or use its ssh address with a deploy key."),
+    ("Authentication failed", "it refuses the token",
+     "Give another one (Repository token): this one is wrong, has expired, or may not read it."),
+    ("error: 403", "the token may not read it", "Give one that may (Repository token)."),
+    ("Permission denied (publickey", "it accepts no key of this server",
+     "Make a deploy key and add its public half there, or use its https:// address."),
+    ("Host key verification failed", "its host key is not the one that it had before",
+     "Ask who runs it. If the new one is right, take the old one out of shared/known_hosts of this resource."),
     ("not found", "there is no such repository", "Check the address for a typing error."),
+    ("could not be found", "there is no such repository", "Check the address for a typing error."),
     ("does not appear to be a git", "there is no such repository", "Check the address for a typing error."),
     ("certificate", "its certificate is not trusted by this server", "Install its authority on the server."),
     ("not allowed", "only https:// and ssh addresses are allowed", "Write the address as https://host/path."),
+)
+# The same signs mean something else where a login was given.
+MAY_NOT = ("there is no such repository, or the login may not read it",
+           "Check the address, and whether the token or the deploy key may read it.")
+WITH_LOGIN = (
+    ("Permission denied (publickey", "it does not accept the deploy key",
+     "Add the key's public half there (the resource's page shows it), or make another one."),
+    ("not found", *MAY_NOT), ("could not be found", *MAY_NOT), ("does not appear to be a git", *MAY_NOT),
 )
 
 
 class Repository:
     """A remote repository and our bare mirror of it."""
 
-    def __init__(self, wanted, mirror):
-        self.address = wanted["repo"]
+    def __init__(self, wanted, mirror, login=None, address=None):
+        self.wanted = wanted
+        self.address = address or wanted["repo"]
         self.mirror = mirror
+        self.protocols = wanted.get("protocols", "https:ssh")
+        self.login = login or Login(self.address)
         self.environment = {
             **os.environ,
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_CONFIG_GLOBAL": os.devnull,
-            "GIT_ALLOW_PROTOCOL": wanted.get("protocols", "https:ssh"),
-            "GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o StrictHostKeyChecking=accept-new -o ConnectTimeout=20"
-                               f" -o UserKnownHostsFile={os.path.dirname(mirror)}/known_hosts",
+            "GIT_ALLOW_PROTOCOL": self.protocols,
+            **self.login.environment(self.address, os.path.join(wanted.get("known") or os.path.dirname(mirror),
+                                                                "known_hosts")),
             "LC_ALL": "C",
         }
 
@@ -54,6 +75,10 @@ class Repository:
             env=self.environment, capture_output=True, text=True, errors="replace", check=False,
             stdin=subprocess.DEVNULL,
         )
+
+    def beside(self, address):
+        """Another repository, whose commits are brought into the same mirror."""
+        return Repository(self.wanted, self.mirror, self.login, address)
 
     def prepare(self):
         if not os.path.exists(os.path.join(self.mirror, "HEAD")):
@@ -75,9 +100,22 @@ class Repository:
         found = self._search(ref) if PART_OF_COMMIT.fullmatch(ref) else None
         return found or self._explain(ref, fetched.stderr)
 
-    def _search(self, ref):
+    def have(self, commit):
+        """Bring exactly this commit, to stay; raises Stop in words."""
+        kept = f"refs/webops/modules/{commit}"
+        if self.commit_of(commit):
+            return
+        fetched = self.git("fetch", "--quiet", "--no-tags", "--force", "--", self.address, f"+{commit}:{kept}")
+        if fetched.returncode and not self._search(commit, f"refs/webops/of/{commit}/*"):
+            listed = self.git("ls-remote", "--heads", "--", self.address)
+            if listed.returncode:
+                raise Stop(*self._reason(listed.stderr))
+            raise Stop(f"{self.address} has no commit {commit[:7]}.", "Push it there, or pin another one.")
+        self.git("update-ref", kept, commit)
+
+    def _search(self, ref, into="refs/heads/*"):
         """Not every host gives out a commit by its number, and none by a part of it."""
-        self.git("fetch", "--quiet", "--no-tags", "--force", "--", self.address, "+refs/heads/*:refs/heads/*")
+        self.git("fetch", "--quiet", "--no-tags", "--force", "--", self.address, f"+refs/heads/*:{into}")
         return self.commit_of(ref)
 
     def _explain(self, ref, words):
@@ -93,7 +131,7 @@ class Repository:
                    "Choose one of them, a tag, or a commit.")
 
     def _reason(self, words):
-        for sign, reason, then in REASONS:
+        for sign, reason, then in (*(WITH_LOGIN if self.login.opens(self.address) else ()), *REASONS):
             if sign.lower() in words.lower():
                 return f"{self.address} could not be read: {reason}.", then
         return f"{self.address} could not be read: {_last_line(words)}", "Check that this server reaches the address."
@@ -153,7 +191,10 @@ def look(wanted):
     """What a fetch would find, without touching the mirror: a passing copy, of the first time without contents."""
     passing = tempfile.mkdtemp(prefix="webops-look-")
     try:
-        repository = Repository(wanted, passing)
+        known = os.path.join(os.path.dirname(wanted.get("mirror") or passing), "known_hosts")
+        if wanted.get("mirror") and os.access(known, os.R_OK):
+            shutil.copyfile(known, os.path.join(passing, "known_hosts"))
+        repository = Repository({**wanted, "known": passing}, passing)
         repository.prepare()
         if wanted["look"] == "resolve":
             return {"commit": repository.resolve(wanted["ref"])}
@@ -175,7 +216,16 @@ def fetch(wanted):
         return look(wanted)
     repository = Repository(wanted, wanted["mirror"])
     repository.prepare()
-    return set_aside(repository.describe(repository.fetch(wanted["ref"]), wanted), wanted.get("aside"))
+    commit = repository.fetch(wanted["ref"])
+    more = with_what_belongs_to_it(repository, commit)
+    return {**set_aside(repository.describe(commit, wanted), wanted.get("aside")), **more}
+
+
+def with_what_belongs_to_it(repository, commit):
+    """Submodules and large files; Stop says in words which are missing."""
+    found = submodules.bring(repository, commit)
+    large = lfs.bring(repository, commit) + sum(lfs.bring(*one) for one in found)
+    return {"submodules": len(found), "large": large}
 
 
 def set_aside(found, path):

@@ -12,21 +12,37 @@ def check_out(mirror, commit, release):
     shutil.rmtree(release, ignore_errors=True)
     tree = os.path.join(release, "app")
     os.makedirs(tree)
-    index = os.path.join(release, ".index")
-    environment = {**os.environ, "GIT_INDEX_FILE": index, "GIT_CONFIG_GLOBAL": os.devnull, "LC_ALL": "C"}
-    done = subprocess.run(
-        ["git", "-c", "core.hooksPath=/dev/null", f"--git-dir={mirror}", f"--work-tree={tree}",
-         "read-tree", "-m", "-u", "--end-of-options", commit],
-        cwd=tree, env=environment, capture_output=True, text=True, errors="replace", check=False,
-    )
+    write(mirror, commit, tree, os.path.join(release, ".index"))
+    return tree
+
+
+def write(mirror, commit, tree, index):
+    """Write a commit's files, and those of its submodules, all of which the mirror has."""
+    done = git(mirror, tree, "read-tree", "-m", "-u", "--end-of-options", commit, index=index)
     if done.returncode:
         raise Stop("The code could not be written: " + (done.stderr.strip().splitlines() or ["no reason given"])[-1],
                    "Look at the free space of the server, then run this again.")
     os.unlink(index)
-    for name, meaning in ((".gitmodules", "submodules"),):
-        if os.path.exists(os.path.join(tree, name)):
-            print(f"Note: this repository has {meaning}; they are not fetched.")
-    return tree
+    listed = git(mirror, tree, "ls-tree", "-r", "-z", "--full-tree", commit).stdout
+    for facts, _tab, path in (line.partition("\t") for line in listed.split("\0") if line.startswith("160000")):
+        write(mirror, facts.split()[2], os.path.join(tree, path), index)
+
+
+def git(mirror, tree, *arguments, index=""):
+    environment = {**os.environ, "GIT_INDEX_FILE": index, "GIT_CONFIG_GLOBAL": os.devnull, "LC_ALL": "C"}
+    return subprocess.run(
+        ["git", "-c", "core.hooksPath=/dev/null", *large(mirror), f"--git-dir={mirror}", f"--work-tree={tree}",
+         *arguments],
+        cwd=tree, env=environment, capture_output=True, text=True, errors="replace", check=False,
+    )
+
+
+def large(mirror):
+    """How contents in Git LFS take the place of their pointers; all of them were fetched into the mirror."""
+    if not os.path.isdir(os.path.join(mirror, "lfs")):
+        return []
+    return ["-c", "filter.lfs.process=git-lfs filter-process", "-c", "filter.lfs.smudge=git-lfs smudge -- %f",
+            "-c", "filter.lfs.required=true", "-c", "remote.origin.url=https://nowhere.invalid/"]
 
 
 def inside(tree, path, label=None):

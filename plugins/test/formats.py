@@ -6,6 +6,8 @@ Ansible loads this file as Jinja tests (`that: django_app_domain is domain`), th
 
 from __future__ import annotations
 
+import base64
+import binascii
 import ipaddress
 import re
 import unicodedata
@@ -140,7 +142,7 @@ def _git_form(value: str) -> Problem | None:
     if parts is None or len(value) > 500:
         return Problem("git_scheme", _GIT_SCHEMES)
     if parts.scheme == "https" and parts.username is not None:
-        return Problem("credentials_in_url", "Put the token in 'Access token', not in the address.")
+        return Problem("credentials_in_url", "Put the token in 'Repository token', not in the address.")
     if parts.password is not None:
         return Problem("credentials_in_url", "A password does not belong into an address. Use a key.")
     if not re.fullmatch(r"/[A-Za-z0-9._~/+-]+", parts.path) or "/../" in f"{parts.path}/":
@@ -318,6 +320,60 @@ def ssh_public_key(value: str) -> Problem | None:
     return None
 
 
+_KEY_BLOCK = re.compile(
+    r"\s*-----BEGIN OPENSSH PRIVATE KEY-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END OPENSSH PRIVATE KEY-----\s*")
+_KEY_MAGIC = b"openssh-key-v1\0"
+
+
+def _key_parts(value: str) -> tuple[bytes, bytes] | None:
+    """The cipher of an OpenSSH private key and its public half, which is never encrypted. None: it is no such key."""
+    block = _KEY_BLOCK.fullmatch(value) if len(value) < 30_000 else None
+    try:
+        raw = base64.b64decode("".join(block[1].split()), validate=True) if block else b""
+    except binascii.Error:
+        return None
+    if not raw.startswith(_KEY_MAGIC):
+        return None
+    fields, place = [], len(_KEY_MAGIC)
+    for _ in range(4):  # cipher, derivation, its options, then (behind the number of keys) the public half
+        place += 4 if len(fields) == 3 else 0
+        size = int.from_bytes(raw[place:place + 4], "big")
+        fields.append(raw[place + 4:place + 4 + size])
+        place += 4 + size
+    return (fields[0], fields[3]) if fields[3] and place <= len(raw) else None
+
+
+def public_half(private: str) -> str | None:
+    """The public line of an OpenSSH private key, without a comment; None where it is no such key."""
+    parts = _key_parts(private)
+    size = int.from_bytes(parts[1][:4], "big") if parts else 0
+    kind = parts[1][4:4 + size].decode("ascii", "replace") if parts else ""
+    return f"{kind} {base64.b64encode(parts[1]).decode()}" if parts and re.fullmatch(r"[a-z0-9@.-]+", kind) else None
+
+
+def deploy_key(value: str) -> Problem | None:
+    """A private key that opens a repository without anybody's help."""
+    parts = _key_parts(value)
+    if not parts or not public_half(value):
+        return Problem("invalid_deploy_key", "Paste an OpenSSH private key, from -----BEGIN OPENSSH PRIVATE KEY----- "
+                       "to -----END …-----. `ssh-keygen -p -f FILE` turns an older form into it.")
+    if parts[0] != b"none":
+        return Problem("key_has_passphrase", "This key has a passphrase, which nobody could type in. Give one without.")
+    return None
+
+
+def token(value: str) -> Problem | None:
+    if not re.fullmatch(r"[\x21-\x7e]{8,4000}", value):
+        return Problem("invalid_token", "Paste the token alone: 8 or more letters, digits and signs, without spaces.")
+    return None
+
+
+def login_name(value: str) -> Problem | None:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}", value):
+        return Problem("invalid_login", "Use letters, digits and . _ @ + -, beginning with a letter or a digit.")
+    return None
+
+
 def pem(value: str) -> Problem | None:
     """One or more PEM blocks and nothing else."""
     block = r"-----BEGIN [A-Z ]+-----\r?\n[A-Za-z0-9+/=\r\n]+-----END [A-Z ]+-----\s*"
@@ -337,7 +393,7 @@ FORMATS: dict[str, Callable[[Any], Problem | None]] = {
     for check in (name, domain, address, port, email, unix_user, git_address, git_ref, release, env_name, database,
                   relative_path, absolute_path, url_path, https_url, python_module, wsgi_module, python_version,
                   size, debian_package, identifier, part_name, process_name, schedule, header_name,
-                  header_value, upstream, ssh_public_key, pem, positive, line)
+                  header_value, upstream, ssh_public_key, deploy_key, token, login_name, pem, positive, line)
 }
 
 

@@ -187,3 +187,44 @@ def test_a_form_reads_back_what_it_wrote() -> None:
     from panel.catalog import clean
 
     assert clean(catalog().kind("django_app"), "main", fields.given(action, entered)).values == values
+
+
+def test_a_deploy_key_is_made_before_the_first_apply(ada: FlaskClient) -> None:
+    answer = send(ada, "/new/django_app", **{**GOOD, "django_app_repo": "git@git.example.org:blog.git"},
+                  django_app_workers="5", make="django_app_repo_key")
+    assert answer.status_code == 303 and answer.location.endswith("/resources/blog/edit#f-django_app_repo_key")
+    stored = _stored("blog")
+    assert stored and stored.applied_at is None and stored.secrets
+    with db.session() as session:
+        assert session.scalar(select(Run).where(Run.resource_name == "blog")) is None
+    private = unseal("resource:blog:secrets", stored.secrets)["django_app_repo_key"]
+    for path in ("/resources/blog/edit", "/resources/blog"):
+        page = ada.get(path).text
+        assert re.search(r"ssh-ed25519 AAAA[A-Za-z0-9+/]{60,} webops-blog", page), path
+        assert private.splitlines()[3] not in page
+    edit = ada.get("/resources/blog/edit").text
+    assert 'value="git@git.example.org:blog.git"' in edit and "Make another key" in edit
+    applied = send(ada, "/resources/blog/edit", django_app_repo="git@git.example.org:blog.git",
+                   django_app_domain="blog.example.org")
+    assert applied.status_code == 303, applied.text[:2000]
+    again = _stored("blog")
+    assert again and again.secrets
+    assert unseal("resource:blog:secrets", again.secrets)["django_app_repo_key"] == private, "kept"
+
+
+def test_a_key_needs_a_name_and_a_server_and_nothing_more(ada: FlaskClient) -> None:
+    refused = send(ada, "/new/static_site", make="static_site_repo_key")
+    assert refused.status_code == 422 and "Choose a server." in refused.text
+    assert send(ada, "/new/static_site", name="leaflet", server="web1", make="static_site_repo_key").status_code == 303
+    stored = _stored("leaflet")
+    assert stored and stored.values == {}
+
+
+def test_another_key_for_what_runs_keeps_what_was_typed(ada: FlaskClient) -> None:
+    before = _stored("guestbook")
+    page = send(ada, "/resources/guestbook/edit", django_app_repo=REPO, django_app_workers="7",
+                make="django_app_repo_key")
+    assert page.status_code == 200 and "webops-guestbook" in page.text
+    assert re.search(r'name="django_app_workers"[^>]* value="7"', page.text)
+    after = _stored("guestbook")
+    assert before and after and after.values == before.values and after.secrets != before.secrets

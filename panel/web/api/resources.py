@@ -12,7 +12,7 @@ from sqlalchemy.orm import selectinload
 from werkzeug.wrappers import Response
 
 from panel.link import client
-from panel.runs import parts, resources
+from panel.runs import keys, parts, resources
 from panel.store.models import Mode, Resource
 from panel.store.seal import SecretContextError
 from panel.web.api import api, shapes
@@ -101,6 +101,17 @@ def _mode(asked: dict[str, object]) -> Mode:
 
 def _timeout(asked: dict[str, object]) -> int | None:
     return number(asked, "timeout", 10, 7 * 24 * 3600)
+
+
+@api.post("/resources/<name>/keys")
+@token
+def make_key(name: str) -> tuple[Response, int]:
+    """Make its deploy key, of which the public half is told. It need not be applied yet: with kind and server then."""
+    asked = body((), ("kind", "server", "parameter", "values"))
+    made = keys.make(
+        database(), name=name, kind=text(asked, "kind", longest=64), server=text(asked, "server", longest=64),
+        parameter=text(asked, "parameter", longest=64), given=mapping(asked, "values") if "values" in asked else None)
+    return jsonify(resource=made.resource.name, parameter=made.parameter, public_key=made.public), 201
 
 
 @api.get("/resources/<name>/values")

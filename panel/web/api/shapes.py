@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from panel.catalog import Kind, NoSuchKind, catalog
+from panel.runs import keys
 from panel.settings import settings
 from panel.store.models import Event, Resource, Run, RunServer, Server, User
 from panel.store.planned import Drift, Plan
@@ -64,7 +65,7 @@ def resource(row: Resource, secrets: Mapping[str, Any]) -> dict[str, Any]:
         "server": row.server.name, "address": row.server.address, "port": row.server.port,
         "parent": row.parent.name if row.parent else None, "parts": sorted(one.name for one in row.parts),
         "title": row.values.get(kind.title) if kind else None, "link": kind.url(row.values) if kind else None,
-        "values": row.values, "secrets": dict(secrets),
+        "values": row.values, "secrets": dict(secrets), "public_keys": keys.public_of(row, kind),
         "actions": [name for name in kind.actions if name != "main"] if kind else [],
         "applied_at": moment(row.applied_at), "observed": row.observed, "observed_text": row.observed_text,
         "observed_at": moment(row.observed_at), "observed_data": row.observed_data, "drift": _drift_of(row),
