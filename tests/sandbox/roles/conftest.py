@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from sandbox import layer
 from sandbox.errors import StaleLayer
 from sandbox.place import locked
 from sandbox.server import Server
@@ -21,7 +22,8 @@ from tests.sandbox.roles.play import ROOT, Login, Played, play
 # What `cycle` compares is shown where it differs.
 pytest.register_assert_rewrite("tests.sandbox.roles.cycle")
 
-LAYER = "ready"
+# Ready servers of this many versions of what makes them are kept, for checkouts side by side.
+VERSIONS = 4
 # What decides how a ready server looks: its role, and the modules that the role uses.
 SOURCES = ("roles/server", "playbooks/server.yml", *(
     f"plugins/modules/webops_{name}.py" for name in ("account", "certificate", "files", "nginx", "packages", "tool")))
@@ -100,10 +102,10 @@ def boot(box: Sandbox, name: str, release: str, place: Path, trust: Sequence[Pat
     key = key_pair(box)
     with locked(box.place.cache / "locks" / f"ready-{release}"):
         try:
-            server = box.up(name, release, from_layer=LAYER, stamp=stamp(), trust=trust)
+            server = box.up(name, release, from_layer=f"ready-{stamp()}", trust=trust)
         except StaleLayer:
             make_layer(box, release, key, place)
-            server = box.up(name, release, from_layer=LAYER, stamp=stamp(), trust=trust)
+            server = box.up(name, release, from_layer=f"ready-{stamp()}", trust=trust)
     return Ready(box, server, key, place)
 
 
@@ -115,8 +117,11 @@ def make_layer(box: Sandbox, release: str, key: Path, place: Path) -> None:
     # Packages belong to the server: with PostgreSQL there, the lists of its roles' tests are short.
     box.guest(bare, ["apt-get", "-qy", "install", "--no-install-recommends", "postgresql"], timeout=600)
     box.guest(bare, ["rm", "-rf", "/etc/webops/resources/web.json"])
-    box.save(bare, LAYER, stamp())
+    box.save(bare, f"ready-{stamp()}")
     box.down(bare)
+    kept = [one for one in layer.layers(box.place) if one.release == release and one.name.startswith("ready-")]
+    for old in sorted(kept, key=lambda one: one.roots[0].parent.name.rpartition("-")[2])[:-VERSIONS]:
+        layer.forget(box.place, old.name, release)
 
 
 @pytest.fixture(scope="module", params=["bookworm", "trixie"])
