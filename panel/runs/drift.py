@@ -95,11 +95,19 @@ def unknowable(session: Session, resource: Resource) -> str:
     stopped = next((one for one in last if one.state is State.SUCCEEDED), None)
     if stopped is not None and stopped.action == "stop":
         return f"{resource.name} is stopped (run {stopped.id}); it is looked at again when it is started."
-    applied = next((one for one in last if one.action == "main"), None)
+    applies = [one for one in last if one.action == "main"]
+    good = next((one for one in applies if one.state is State.SUCCEEDED), None)
+    applied = next((one for one in applies if not _was_nothing(one, good)), None)
     if applied is not None and applied.state is not State.SUCCEEDED:
         return (f"The last Apply of {resource.name} (run {applied.id}) did not succeed, so what should be there is not "
                 "what is there. Apply it first.")
     return ""
+
+
+def _was_nothing(run: Run, good: Run | None) -> bool:
+    """Whether a run ended before it changed anything, and wanted nothing else than the last good one."""
+    return (good is not None and run.state is not State.SUCCEEDED and run.values == good.values
+            and not any(part.changed for part in run.servers))
 
 
 def settled(session: Session, run: Run) -> None:

@@ -149,13 +149,23 @@ def test_after_a_reconciliation_it_is_looked_at_again(s):
 
 def test_what_was_never_applied_or_not_to_its_end_is_no_drift(s):
     resource = _one(s)
-    _end(s, resources.act(s, resource=resource, action="main", given={}, actor="ada", door="api"), State.FAILED)
+    run = resources.act(s, resource=resource, action="main", given={}, actor="ada", door="api")
+    _end(s, run, State.FAILED, changed=["Write the vhost"])
+    run.servers[0].changed = 1
+    s.commit()
     with pytest.raises(NotApplied, match="did not succeed"):
         drift.check(s, _one(s), "ada", "api")
     _one(s).applied_at = None
     s.commit()
     with pytest.raises(NotApplied, match="never applied"):
         drift.check(s, _one(s), "ada", "api")
+
+
+def test_an_apply_that_was_refused_before_it_changed_anything_is_in_nobodys_way(s):
+    resource = _one(s)
+    for end in (State.SUCCEEDED, State.FAILED):
+        _end(s, resources.act(s, resource=resource, action="main", given={}, actor="ada", door="api"), end)
+    assert drift.check(s, _one(s), "ada", "api")
 
 
 def test_off_means_off_and_old_looks_are_not_kept(s):
