@@ -17,6 +17,10 @@ options:
     type: dict
     default: {}
   database_variable: {description: Variable for its address. Empty for none., type: str, default: DATABASE_URL}
+  addresses:
+    description: "Further variables that hold no secret, name and value, such as the address of the app's cache."
+    type: dict
+    default: {}
   secret_key_variable: {description: Variable for the secret key. Empty for none., type: str, default: SECRET_KEY}
 author: WebOps
 """
@@ -58,6 +62,7 @@ def main():
             "name": {"type": "str", "required": True},
             "database": {"type": "dict", "default": {}},
             "database_variable": {"type": "str", "default": "DATABASE_URL"},
+            "addresses": {"type": "dict", "default": {}},
             "secret_key_variable": {"type": "str", "default": "SECRET_KEY", "no_log": False},
         },
         supports_check_mode=True,
@@ -72,7 +77,7 @@ def main():
 
 
 def bindings(params, check):
-    wanted = {}
+    wanted = {name: str(value) for name, value in params["addresses"].items() if name}
     if params["secret_key_variable"]:
         wanted[params["secret_key_variable"]] = webops_kept.read_or_make(params["name"], "secret_key", check)
     if params["database"] and params["database_variable"]:
