@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from panel.settings import settings
 from panel.store.db import now
 from panel.store.models import Event, Run, RunServer, State
+from panel.store.planned import Plan
 
 #: Few at a time: a writer that deletes for minutes would keep all others waiting.
 _AT_ONCE = 20
@@ -27,6 +28,8 @@ def prune(session: Session) -> int:
     newest = select(func.max(Run.id)).where(Run.resource_id.is_not(None)).group_by(Run.resource_id)
     old = list(session.scalars(select(Run.id).where(
         Run.ended_at < before, Run.state.not_in([State.QUEUED, State.RUNNING]), Run.id.not_in(newest))))
+    # A plan is too old to be applied by then; what it showed goes with the runs of its time.
+    session.execute(delete(Plan).where(Plan.created_at < before))
     session.commit()
     for start in range(0, len(old), _AT_ONCE):
         some = old[start:start + _AT_ONCE]

@@ -42,6 +42,8 @@ def _plan_of(run: Run) -> int | None:
 
 
 def _once_more(run: Run) -> Offer | None:
+    if run.purpose == "plan" and (plan := database().scalar(select(Plan.id).where(Plan.applied_run_id == run.id))):
+        return Offer("See its plan", url_for("plans.show", number=plan), True)
     action = action_of(run.kind, run.action)
     label = f"{action_label(run.kind, run.action)} again"
     if run.kind == "server":

@@ -10,6 +10,7 @@ import pytest
 from panel.runs import claim, events, fingerprint, job, plans, resources
 from panel.runs.errors import MigrationsUnconfirmed, PlanMoved, PlanNotReady
 from panel.runs.outcome import Outcome
+from panel.runs.retention import prune
 from panel.runs.settle import Verdict, settle
 from panel.runs.submit import cancel
 from panel.settings import settings
@@ -271,6 +272,14 @@ def test_a_plan_whose_check_was_canceled_before_it_began_says_so(s, guestbook):
     plan = _plan(s, guestbook, action="deploy")
     cancel(s, s.get_one(Run, plan.run_id), "ada")
     assert plans.refresh(s, plan).state is PlanState.FAILED and "Canceled by ada" in plan.refusal
+
+
+def test_old_plans_go_with_the_runs_of_their_time(s, guestbook):
+    old, new = (_checked(s, _plan(s, guestbook, action="deploy")) for _ in range(2))
+    old.created_at = db.now(s) - timedelta(days=settings().keep_runs_days + 1)
+    s.commit()
+    prune(s)
+    assert [one.id for one in s.query(Plan)] == [new.id]
 
 
 def test_migrations_that_take_something_away_have_to_be_confirmed_by_name(s, guestbook):
