@@ -1,7 +1,8 @@
 """Git repositories of this machine, served to the sandbox's servers over https.
 
 Repositories are read only. One with a user and a password is private, as with a deploy token.
-Run as a program, this module is that server: git http-backend behind TLS.
+Run as a program, this module is that server: git http-backend behind TLS. What a repository keeps in Git LFS (in its
+lfs/objects) is given out as well.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import argparse
 import base64
 import hmac
+import json
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -27,6 +30,7 @@ NAME = "git.sandbox.test"
 ROLE = "git"
 # The usual port makes usual addresses; the second serves where this machine has a web server of its own.
 PORTS = (443, 8443)
+LARGE = re.compile(r"/(?P<repository>[^/]+\.git)/(?:info/lfs/objects/batch|lfs/(?P<object>[0-9a-f]{64}))")
 
 
 def start(place: Place) -> str:
@@ -113,6 +117,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(400)
         elif not self.allowed(parts.path.split("/")[1]):
             self.refuse()
+        elif large := LARGE.fullmatch(parts.path):
+            self.answer_large(large["repository"], large["object"], body)
         else:
             self.answer(parts, body)
 
@@ -124,6 +130,24 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(int(headers.pop("Status", "200").split()[0]))
         for name, value in {**headers, "Content-Length": str(len(content))}.items():
             self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def answer_large(self, repository: str, wanted: str | None, body: bytes) -> None:
+        """Where large files are to be had, or one of them."""
+        if wanted:
+            objects = self.repositories / repository / "lfs" / "objects"
+            self.say("application/octet-stream", (objects / wanted[:2] / wanted[2:4] / wanted).read_bytes())
+            return
+        place = f"https://{self.headers['Host']}/{repository}/lfs"
+        told = [{**one, "actions": {"download": {"href": f"{place}/{one['oid']}"}}}
+                for one in json.loads(body)["objects"]]
+        self.say("application/vnd.git-lfs+json", json.dumps({"transfer": "basic", "objects": told}).encode())
+
+    def say(self, sort: str, content: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", sort)
+        self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
 

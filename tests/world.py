@@ -32,7 +32,7 @@ from tests.watcher import Watcher
 SERVER = "web1"
 DOMAIN = "guestbook.whole.test"
 #: What nobody may ever read again: each is looked for everywhere.
-CARD, LEDGER = "Env-S3cret-9f3a7c", "Db-S3cret-51e0bd"
+CARD, LEDGER, TOKEN = "Env-S3cret-9f3a7c", "Db-S3cret-51e0bd", "Git-S3cret-c40d27"
 BUNDLE = demo_world._BUNDLE
 
 
@@ -217,7 +217,7 @@ def built() -> Iterator[World]:
             scratch = _scratch(folder)
             processes = Processes(state, WEBOPS_GIT_NETWORKS=network.ensure(box.place).subnet, WEBOPS_WORKERS="2",
                                   WEBOPS_ADDONS=str(ADDONS), WEBOPS_SCRATCH=str(scratch))
-            with Watcher([CARD, LEDGER, ready.server.password], state) as watcher:
+            with Watcher([CARD, LEDGER, TOKEN, ready.server.password], state) as watcher:
                 try:
                     yield _started(World(ready, processes, Panel(processes.url, "ada", "", state), acme, folder,
                                          watcher=watcher))

@@ -311,8 +311,12 @@ def decide(releases, params, found, write):
 
 
 def summary(found):
-    counted = [(found.get("submodules"), "submodules"), (found.get("large"), "files from Git LFS")]
-    return " · ".join([found["commit"][:7], found["subject"], *(f"{count} {what}" for count, what in counted if count)])
+    words = [found["commit"][:7], found["subject"]]
+    for key, one, many in (("submodules", "submodule", "submodules"), ("large", "file of Git LFS", "files of Git LFS")):
+        count = found.get(key)
+        if count:
+            words.append(f"{count} {one if count == 1 else many}")
+    return " · ".join(words)
 
 
 def in_plan(params, found, live, migrations):

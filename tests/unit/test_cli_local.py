@@ -131,3 +131,17 @@ def test_a_host_that_another_inventory_names_is_reached_with_the_same_known_host
     found = Inventory().beside("here")
     assert f"UserKnownHostsFile={inventory}/known_hosts" in found["ansible_ssh_common_args"]
     assert "{{" not in json.dumps(found)
+
+
+def test_a_deploy_key_is_kept_in_a_file_of_its_owner_alone(inventory: Path) -> None:
+    made = webops("key", "leaflet", "--new", "--kind", "static_site", "--server", "here")
+    assert made.exit_code == Exit.OK, made.output
+    assert made.stdout.startswith("ssh-ed25519 AAAA") and webops("key", "leaflet").stdout == made.stdout
+    file = inventory / "host_vars" / "leaflet@here" / "secrets.yml"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    said = hosts(inventory)["leaflet@here"]["static_site_repo_key"]["__ansible_unsafe"]
+    assert said.startswith("-----BEGIN OPENSSH PRIVATE KEY-----\n")
+    assert webops("key", "other", "--new").exit_code == Exit.REFUSED
+    wrong = webops("key", "leaflet", "--new", "--kind", "django_app", "--server", "here")
+    assert (wrong.exit_code, "taken" in wrong.output) == (Exit.REFUSED, True)
+    assert webops("key", "BAD", "--new", "--kind", "static_site", "--server", "here").exit_code == Exit.REFUSED

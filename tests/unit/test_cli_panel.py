@@ -205,3 +205,15 @@ def test_text_of_a_server_cannot_command_the_terminal() -> None:
 
     hostile = "\x1b]8;;javascript:x\x07\x9b31m\u202eabc\r"
     assert not any(char in clean(hostile) + clean_cell(hostile) for char in "\x1b\x9b\u202e\r\x07")
+
+
+def test_a_deploy_key_is_made_and_shown_by_its_public_half(signed_in: str) -> None:
+    none = webops("key", "guestbook")
+    assert none.exit_code == Exit.REFUSED and "webops key guestbook --new" in none.output
+    made = webops("key", "leaflet", "--new", "--kind", "static_site", "--server", "web1")
+    assert made.exit_code == Exit.OK, made.output
+    assert re.fullmatch(r"ssh-ed25519 AAAA\S+ webops-leaflet\n", made.stdout)
+    assert "deploy key that may read" in made.stderr and "PRIVATE" not in made.output
+    assert webops("key", "leaflet").stdout == made.stdout
+    assert webops("key", "leaflet", "--new").stdout != made.stdout
+    assert webops("key", "nobody", "--new").exit_code == Exit.REFUSED

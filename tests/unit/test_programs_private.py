@@ -3,13 +3,15 @@
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.unit.test_modules_programs import commit, git, origin, program, wanted
+from tests.unit.test_modules_release import module
 
-__all__ = ["origin", "program"]
+__all__ = ["module", "origin", "program"]
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0\n-----END OPENSSH PRIVATE KEY-----"
 HTTPS = "https://git.example.org/team/app.git"
 
@@ -187,3 +189,46 @@ def test_with_a_login_the_same_words_mean_something_else(program, tmp_path, monk
     one = program("fetch").Repository({"repo": "git@h.example.org:a.git"}, str(tmp_path))
     assert "it does not accept the deploy key" in one._reason("git@h: Permission denied (publickey).")[0]
     assert "may not read it" in one._reason("ERROR: Repository not found.")[0]
+
+
+def test_what_a_task_is_handed_is_in_no_file(module, tmp_path):
+    hand_over = module("webops_unit").hand_over
+    path = tmp_path / "task-fetch.pipe"
+    with hand_over(str(path), {"WEBOPS_LOGIN": "tok-123456" * 9000}):
+        assert path.is_fifo() and path.stat().st_mode & 0o777 == 0o640
+        # Nobody has read it, so it is nowhere yet; whoever reads gets all of it, once.
+        assert json.loads(path.read_text())["WEBOPS_LOGIN"] == "tok-123456" * 9000
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_task_that_never_reads_keeps_nobody_waiting(module, tmp_path):
+    began = time.monotonic()
+    with module("webops_unit").hand_over(str(tmp_path / "pipe"), {"A": "b"}):
+        pass
+    assert time.monotonic() - began < 2 and list(tmp_path.iterdir()) == []
+
+
+def test_a_task_without_a_login_has_no_pipe(module, tmp_path):
+    with module("webops_unit").hand_over(None, {}):
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_before_apply_it_says_so(module, tmp_path):
+    refused = module("webops_unit").Refused
+    hand_over = module("webops_unit").hand_over
+    with pytest.raises(refused, match="Needs Apply"), hand_over(f"{tmp_path}/none/pipe", {"A": 1}):
+        pass
+
+
+@pytest.mark.parametrize(("found", "words"), [
+    ({}, "4f1c9aa · Fix"), ({"submodules": 1}, "4f1c9aa · Fix · 1 submodule"),
+    ({"submodules": 2, "large": 3}, "4f1c9aa · Fix · 2 submodules · 3 files of Git LFS"),
+])
+def test_a_step_says_what_came_along(module, found, words):
+    assert module("webops_fetch").summary({"commit": "4f1c9aa00", "subject": "Fix", **found}) == words
+
+
+def test_a_public_repository_is_handed_nothing(module):
+    login = module("webops_fetch").login
+    assert login({"login": {"user": "x-access-token", "token": "", "key": ""}}) == {} == login({"login": {}})
+    assert json.loads(login({"login": {"user": "a", "token": "b", "key": ""}})["WEBOPS_LOGIN"])["token"] == "b"

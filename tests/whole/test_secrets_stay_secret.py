@@ -1,4 +1,4 @@
-"""Passwords and keys of the first contact, of an app and of a database: nobody finds one where it is not needed.
+"""Passwords and keys of the first contact, of an app, a database and a repository: nobody finds one without need.
 
 The world looked at processes and files since before its first run (tests.watcher).
 """
@@ -14,7 +14,7 @@ import pytest
 from redis import Redis
 
 from panel.settings import ROOT
-from tests.world import CARD, LEDGER, SERVER, World
+from tests.world import CARD, LEDGER, SERVER, TOKEN, World
 
 pytestmark = pytest.mark.sandbox
 
@@ -35,11 +35,33 @@ def filled(guestbook: World) -> Iterator[World]:
     failed = world.act("guestbook", "command", command=["shell", "--no-imports", "-c",
                                                          "import os; raise ValueError(os.environ['CARD'])"])
     assert world.ended(failed)["state"] == "failed"
+    _read_private_repository(world)
     yield world
 
 
+def _read_private_repository(world: World) -> None:
+    """A site whose repository asks for a token; a key that was made for it beside that. Checked, applied, refused."""
+    name, domain = "tidewater", "tidewater.whole.test"
+    public = world.ask("POST", f"/resources/{name}/keys", {"kind": "static_site", "server": SERVER})["public_key"]
+    key = world.ask("GET", f"/resources/{name}/values?secrets=1")["values"]["static_site_repo_key"]
+    assert public.split()[1] not in key
+    # A new set: the watcher goes through the old one in this moment.
+    world.watcher.needles = world.watcher.needles | {line.encode() for line in key.splitlines()[2:-1]}
+    path = world.repository("site").path
+    values = {"repo": world.ready.box.publish(path, "hidden", "x-access-token", TOKEN), "repo_token": TOKEN,
+              "domain": domain, "certificate": "self_signed", "command": ["python3", "build.py"], "directory": "public"}
+    world.named(domain)
+    world.succeeded(world.apply("static_site", name, values, mode="check"))
+    world.succeeded(world.apply("static_site", name, values))
+    world.repository("site").edit("Larger", "pages/index.md", "a small harbour", "a large harbour")
+    world.succeeded(world.act(name, "deploy", mode="check"))
+    world.succeeded(world.act(name, "deploy"))
+    world.ready.box.publish(path, "hidden", "x-access-token", "another-token")
+    assert "it refuses the token" in world.ended(world.act(name, "deploy"))["error"]
+
+
 def _needles(world: World) -> list[str]:
-    return [CARD, LEDGER, world.ready.server.password]
+    return [needle.decode() for needle in world.watcher.needles]
 
 
 def test_no_process_and_no_file_ever_showed_one(filled: World) -> None:
@@ -72,7 +94,7 @@ def test_redis_has_none_in_memory(filled: World) -> None:
 def test_no_page_and_no_answer_shows_one(filled: World) -> None:
     runs = filled.ask("GET", "/runs?limit=500")["runs"]
     pages = ["/", "/runs", f"/servers/{SERVER}", *(f"/runs/{run['id']}" for run in runs)]
-    for name in ("guestbook", "ledger", "guestbook-db"):
+    for name in ("guestbook", "ledger", "guestbook-db", "tidewater"):
         pages += [f"/resources/{name}", f"/resources/{name}/edit"]
     answers = ["/servers", "/resources", "/resources/guestbook/values", "/resources/guestbook/logs?lines=500",
                *(f"/runs/{run['id']}/events?limit=500" for run in runs)]
@@ -96,7 +118,7 @@ def test_the_command_line_shows_none(filled: World) -> None:
 
 def test_the_server_tells_none(filled: World) -> None:
     """Its journal with sudo's lines, its logs, its temporary files, and what other users may read of /proc."""
-    needles = "|".join(_needles(filled))
+    needles = "|".join(_needles(filled)).replace("+", "[+]")
     # What the app itself was told to print is in its own journal, for root and the two accounts.
     lines = filled.root("journalctl", "-q", "--no-pager", "-o", "json", "-n", "100000").splitlines()
     journal = "\n".join(line for line in lines if "wo-guestbook.task@command" not in line)
@@ -107,6 +129,8 @@ def test_the_server_tells_none(filled: World) -> None:
     kept = "/etc/webops/secrets/ledger/password"
     assert [path for path in found if not path.startswith("/var/log/journal/")] == [kept]
     assert filled.root("stat", "-c", "%a %U", kept).split() == ["600", "root"]
+    assert filled.root("grep", "-raElE", needles, "/srv/webops/tidewater", check=False) == ""
+    assert "task-" not in filled.root("ls", "/srv/webops/tidewater/env")
     mine = filled.root("stat", "-c", "%a %U", "/srv/webops/guestbook/env/bindings.json").split()
     assert mine[0] in ("640", "440", "600", "400")
     peek = f"grep -lsaE '{needles}' -r /srv/webops /etc/webops; for one in /proc/[0-9]*; do "

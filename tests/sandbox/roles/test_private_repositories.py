@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,7 +140,7 @@ def test_submodules_are_fetched_with_the_same_login(ready: Ready, repository: Re
     command = {"static_site_command": ["cp", "-r", "static", "public"]}
     done = deploy(ready, address, static_site_repo_token=TOKEN, **command)
     assert done.code == 0, done.words() or done.output
-    assert done.results["Fetch the code"]["webops_summary"].endswith("A theme · 1 submodules")
+    assert done.results["Fetch the code"]["webops_summary"].endswith("A theme · 1 submodule")
     assert "The tide of the theme" in ready.curl(f"https://{DOMAIN}/theme/tide.txt", "-k")
     ready.box.publish(theme, f"theme-{ready.server.name}", "x-access-token", OTHER)
     repository.git("rm", "-q", "--cached", "static/theme")
@@ -163,6 +164,25 @@ def test_large_files_are_no_pointers(ready: Ready, repository: Repository) -> No
     words = "2 files are kept in Git LFS, and git-lfs is not installed on this server."
     assert words in refused.words(), refused.output
     assert "Add git-lfs to the system packages" in refused.words()
+
+
+def test_large_files_come_with_the_same_login(ready: Ready, repository: Repository) -> None:
+    content = b"A picture of the harbour\n" * 100
+    number = hashlib.sha256(content).hexdigest()
+    kept = repository.path / ".git" / "lfs" / "objects" / number[:2] / number[2:4] / number
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(content)
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{number}\nsize {len(content)}\n"
+    (repository.path / "static" / "b.png").unlink(missing_ok=True)
+    repository.commit("A picture", {".gitattributes": "*.png filter=lfs diff=lfs merge=lfs -text\n",
+                                    "static/a.png": pointer})
+    more = {"static_site_packages": ["git-lfs"], "static_site_repo_token": TOKEN, "static_site_directory": "static",
+            "static_site_command": []}
+    applied = ready.play("static_site", "harbour", values(private(ready, repository), **more))
+    assert applied.code == 0, applied.words() or applied.output
+    assert applied.results["Fetch the code"]["webops_summary"].endswith("1 file of Git LFS")
+    assert ready.curl(f"https://{DOMAIN}/a.png", "-k").encode() == content
+    assert deploy(ready, private(ready, repository), **more).changed == []
 
 
 def test_no_login_is_to_be_found(ready: Ready, watcher: Watcher) -> None:
