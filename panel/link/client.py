@@ -2,6 +2,7 @@
 
     ask("scan", address="192.0.2.10", port=22)  -> {"keys": ["ssh-ed25519 AAAA…"], "fingerprints": ["SHA256:…"]}
     ask("test", server_id=1)                    -> {"ok": true, "text": "…", "checks": [{"name", "ok", "text"}]}
+    ask("compare", resource_id=3, a="…", b="…") -> {"commits", "environment", "migrations", …} of two releases
     ask("observe", server_id=1)                 -> {"observed": "ok", "text": "…"}, after it has been stored
     journal(resource_id=3, lines=100)           -> lines of text
     entries(resource_id=3, follow=True)         -> Entry(at, unit, text, priority), None as a keep-alive

@@ -145,13 +145,18 @@ def _note(session: Session, target: Target, overall: verdict.Verdict,
         session.execute(update(Server).where(Server.id == row.id).values(_columns(overall, now)))
     different = []
     for resource, found in verdicts:
-        differs = not found.same_as(resource.observed, resource.observed_text)
+        differs = not found.same_as(resource.observed, resource.observed_text) or _other_releases(resource, found)
         if differs:
             different.append(resource.id)
         if differs or _is_old(resource.observed_at, now):
             session.execute(update(Resource).where(Resource.id == resource.id).values(_columns(found, now)))
     session.commit()
     return Noted(overall.state, overall.text, changed, different)
+
+
+def _other_releases(resource: Resource, found: verdict.Verdict) -> bool:
+    # What nobody sees now is what it was.
+    return "releases" in found.data and resource.observed_data.get("releases") != found.data["releases"]
 
 
 def _columns(found: verdict.Verdict, now: datetime) -> dict[str, Any]:

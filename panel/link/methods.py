@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from redis.asyncio import Redis
 
-from panel.link import asked, ledger, logs, ssh, terminals
+from panel.link import asked, kept, ledger, logs, ssh, terminals
 from panel.link.agent import Agent
 from panel.link.check import check
 from panel.link.client import LinkError
@@ -45,7 +45,7 @@ class Methods:
 
     def by_name(self) -> dict[str, Method]:
         return {"scan": self.scan, "test": self.test, "observe": self.observe,
-                "journal": self.journal, "terminal": self.terminal}
+                "journal": self.journal, "terminal": self.terminal, "compare": self.compare}
 
     async def scan(self, params: dict[str, Any]) -> dict[str, Any]:
         return await scan(params.get("address"), params.get("port"))
@@ -75,6 +75,19 @@ class Methods:
                               params.get("grep", ""), params.get("until"), params.get("process", ""))
         name, session = await self._session(_id(params, "resource_id"))
         return await self._begin(stream, logs.Log(self._redis, stream, session.journal(name, **wanted)))
+
+    async def compare(self, params: dict[str, Any]) -> dict[str, Any]:
+        """What differs between two releases of a resource; names of variables, never what they hold."""
+        a, b = _release(params, "a"), _release(params, "b")
+        name, session = await self._session(_id(params, "resource_id"))
+        try:
+            found = await session.compare(name, a, b)
+        except ssh.NoConnection as wrong:
+            raise LinkError(plain(f"{name} cannot be asked: {wrong.reason.cause}. {wrong.reason.advice}", 1000),
+                            wrong.reason.code) from wrong
+        if "error" in found:
+            raise LinkError(plain(found["error"], 1000), "unknown_release")
+        return kept.compared(found)
 
     async def terminal(self, params: dict[str, Any]) -> dict[str, Any]:
         stream, number, wanted = self._stream(params), _id(params, "number"), terminals.wanted(params)
@@ -131,6 +144,14 @@ class Methods:
 def _unreachable(connection: Connection, reason: ssh.Reason) -> LinkError:
     return LinkError(plain(f"{connection.target.name} cannot be reached: {reason.cause}. {reason.advice}", 1000),
                      reason.code)
+
+
+def _release(params: dict[str, Any], name: str) -> str:
+    value = params.get(name)
+    if not isinstance(value, str) or not re.fullmatch(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{7,40}", value):
+        raise LinkError(f"'{plain(value, 60)}' is no id of a release, such as 20261122-153000-4f1c9aa.",
+                        "invalid_release")
+    return value
 
 
 def _id(params: dict[str, Any], name: str) -> int:

@@ -102,17 +102,25 @@ class Session:
 
     async def look(self) -> dict[str, Any]:
         """What can be seen on the server now."""
+        return await self._answer({"do": "observe"})
+
+    async def compare(self, name: str, a: str, b: str) -> dict[str, Any]:
+        """What differs between two releases of a resource."""
+        return await self._answer({"do": "compare", "name": name, "a": a, "b": b})
+
+    async def _answer(self, question: dict[str, Any]) -> dict[str, Any]:
         self._number += 1
+        number = self._number
         answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._looks[self._number] = answer
+        self._looks[number] = answer
         try:
-            self.say({"do": "observe", "id": self._number})
+            self.say({**question, "id": number})
             async with asyncio.timeout(_ANSWER):
                 return await answer
         except TimeoutError:
             raise ssh.NoConnection(ssh.silent(self.target)) from None
         finally:
-            self._looks.pop(self._number, None)
+            self._looks.pop(number, None)
 
     def journal(self, name: str, **wanted: Any) -> Lines:
         """The log of a resource; which units those are, its record on the server says."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
+from panel.link import kept
 from panel.link.certificate import Certificate, read
 from panel.link.plain import plain, tidy
 from panel.store.models import Observed
@@ -58,7 +59,9 @@ def resource(name: str, kind: str, server: str, applied: bool, seen: dict[str, A
         return Verdict(Observed.FAILED, f"Failed: {name} on {server} is a {plain(record.get('kind'), 64)}, "
                        f"not a {kind}. Remove the one or rename the other.", {"probes": []})
     answers = [_mapping(one) for one in _list(_mapping(seen.get("answers")).get(name))]
-    return _judge(name, server, record, answers)
+    found = _judge(name, server, record, answers)
+    releases = kept.releases(_mapping(seen.get("releases")).get(name))
+    return found._replace(data={**found.data, "releases": releases}) if releases else found
 
 
 def _judge(name: str, server: str, record: dict[str, Any], answers: list[dict[str, Any]]) -> Verdict:

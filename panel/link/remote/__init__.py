@@ -20,7 +20,8 @@ sys.modules[bundle["run"]].main(**bundle["arguments"])
 """
 
 #: In the order in which they need each other.
-_MODULES = ("figures", "records", "names", "probes", "sources", "streams", "terminal", "serve")
+_MODULES = ("figures", "records", "names", "probes", "sources", "streams", "terminal", "releases",
+            "serve")
 
 
 def bundle(records: str) -> bytes:

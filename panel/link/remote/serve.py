@@ -1,6 +1,9 @@
 """The conversation: requests as JSON lines on stdin, answers as JSON lines on stdout.
 
-    {"do": "observe", "id": 1}                           -> {"id": 1, "seen": {"records", "answers", "figures"}}
+    {"do": "observe", "id": 1}                           -> {"id": 1, "seen": {"records", "answers", "figures",
+                                                                     "releases"}}
+    {"do": "compare", "id": 1, "name": "guestbook", "a": …, "b": …}
+                                                         -> {"id": 1, "seen": {"commits", "environment", …}}
     {"do": "journal", "id": 2, "name": "guestbook", …}   -> {"id": 2, "lines": [[at, unit, text, priority], …]}, …,
                                                             {"id": 2, "end": ""}, or {"id": 2, "end": why}
     {"do": "terminal", "id": 3, "name": "guestbook", "argv": ["manage.py", "shell"], …}
@@ -26,7 +29,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from panel.link.remote import figures, names, probes, records, streams, terminal
+from panel.link.remote import figures, names, probes, records, releases, streams, terminal
 from panel.link.remote.sources import Wanted
 
 #: The link looks every few seconds; a silence this long means that the network is gone.
@@ -57,6 +60,8 @@ class Conversation:
         number = int(message["id"])
         if message["do"] == "observe":
             threading.Thread(target=self._observe, args=(number,), daemon=True).start()
+        elif message["do"] == "compare":
+            threading.Thread(target=self._compare, args=(number, message), daemon=True).start()
         elif message["do"] == "journal":
             self._journal(number, message)
         elif message["do"] == "terminal":
@@ -91,7 +96,11 @@ class Conversation:
         with self.looking:
             found = records.records(self.directory)
             self.say({"id": number, "seen": {"records": {name: _shown(one) for name, one in found.items()},
-                                             "answers": probes.look(found), "figures": figures.figures()}})
+                                             "answers": probes.look(found), "figures": figures.figures(),
+                                             "releases": {name: releases.releases(name) for name in found}}})
+
+    def _compare(self, number: int, message: dict[str, Any]) -> None:
+        self.say({"id": number, "seen": releases.compare(*(str(message[key]) for key in ("name", "a", "b")))})
 
     def _journal(self, number: int, message: dict[str, Any]) -> None:
         record = records.record(self.directory, str(message["name"])) or {}
