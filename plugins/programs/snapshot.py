@@ -144,7 +144,10 @@ def mark(wanted):
 
 
 def count(wanted):
-    """What was written since the snapshot that going back to `release` would use."""
+    """What was written since the snapshot that going back to `release` would use.
+
+    The counters of a connection that stays open come up to ten seconds late; of one that has ended they are exact.
+    """
     snapshot = Snapshot(wanted, chosen(wanted))
     notes = snapshot.read_notes()
     before = notes.get("counters", {})

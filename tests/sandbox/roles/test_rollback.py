@@ -21,7 +21,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [("book", "0001_messages")]
-    operations = [migrations.AddField("message", "place", models.TextField(default="")),
+    operations = [migrations.AddField("message", "place", models.TextField(null=True)),
                   migrations.RunSQL("update book_message set text = 'overwritten by a bad migration'")]
 """
 
@@ -75,15 +75,17 @@ def test_each_kept_release_comes_back_as_it_was_and_no_request_is_lost(app: App)
 
 
 def test_a_bad_migration_is_undone_with_its_data_in_one_command(app: App) -> None:
-    write_message(app, "Ada", "Before the migration")
+    assert write_message(app, "Ada", "Before the migration") == "302"
     before = app.release()["id"]
     app.repository.commit("A bad migration", {"book/migrations/0002_place.py": ADD_PLACE})
     deployed = app.succeed("deploy")
     assert {"Keep the database as it is", "Migrate the database"} <= set(deployed.changed)
     assert rows(app) == ["overwritten by a bad migration"]
-    write_message(app, "Bob", "After it")
+    assert write_message(app, "Bob", "After it") == "302"
+    # PostgreSQL's counters follow a connection that stays open by up to ten seconds.
+    app.ready.run("sleep", "11")
     planned = app.rehearse("rollback", django_app_rollback_data=True)
-    assert planned.results["Let the earlier release serve again"]["lost"]["writes"] >= 1
+    assert planned.results["Let the earlier release serve again"]["lost"]["tables"]["public.book_message"] == 1
     assert len(rows(app)) == 2, "a plan brings nothing back"
     seen = Watch(app)
     with seen:
