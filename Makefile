@@ -38,8 +38,8 @@ lint: setup ## ruff, mypy, import-linter, ansible-lint
 bench: setup ## Measure; writes docs/performance.md
 	@$(PY) -m tests.bench
 
-soak: setup ## Long proofs with many repetitions
-	@$(PY) -m pytest -q tests/soak
+soak: ## Long proofs with many repetitions
+	@bin/test -v -s tests/soak
 
 ##@ Keep it
 .PHONY: lock

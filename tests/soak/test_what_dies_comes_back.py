@@ -6,6 +6,7 @@ who watches over HTTP sees all of it without doing more than a browser does by i
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +16,7 @@ import psutil
 import pytest
 import requests
 
+from panel.runs import tree
 from tests.sse import follow
 from tests.world import World, wait
 
@@ -48,18 +50,18 @@ def _next_one_works(world: World) -> None:
 
 
 def _horse(world: World, number: int) -> psutil.Process:
-    """The process that plays the run: above the one whose private directory is the run's."""
+    """The worker's process that plays the run: above those whose private directory is the run's.
+
+    Each is looked up anew: psutil.process_iter remembers, and takes a process whose number was given to another one
+    meanwhile for the old one, so that the run's child would be taken for the process above it.
+    """
     home = next(path for path in world.scratch.iterdir() if re.search(rf"-{number}-", path.name))
-    marked = [one for one in psutil.process_iter() if _home(one) == str(home)]
-    above = [one.parent() for one in marked]
-    return next(one for one in above if one is not None and one not in marked)
-
-
-def _home(process: psutil.Process) -> str:
-    try:
-        return process.environ().get("HOME", "")
-    except psutil.Error:
-        return ""
+    for pid in tree.marked(home):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            above = psutil.Process(psutil.Process(pid).ppid())
+            if "panel.runs.worker" in above.cmdline():
+                return above
+    raise AssertionError(f"no process plays run {number}")
 
 
 def test_the_process_of_a_run(trial: World) -> None:
