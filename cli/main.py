@@ -16,6 +16,7 @@ _COMMANDS = {
     "apply": ("cli.asked:apply", "Ask for a resource, new or changed"),
     "plan": ("cli.plans:plan", "See what would change, then have exactly that done"),
     "drift": ("cli.drift:drift", "Whether servers still are as they were applied"),
+    "releases": ("cli.releases:releases", "A resource's releases, and what differs between two"),
     "list": ("cli.listing:list_resources", "Resources with what was seen of them"),
     "status": ("cli.listing:status", "One resource: state, link, values, parts, runs"),
     "values": ("cli.listing:values", "A resource's values as a file for ansible-playbook"),

@@ -17,7 +17,7 @@ LOOKS = {
     "failed": ("▲", "red"), "missing": ("▲", "red"), "lost": ("▲", "red"), "unknown": ("○", None),
     "queued": ("○", "cyan"), "running": ("○", "cyan"), "in sync": ("●", "green"), "drifted": ("■", "yellow"),
     "check failed": ("▲", "red"), "ready": ("●", "green"), "new": ("○", "cyan"), "applied": ("●", "green"),
-    "expired": ("■", "yellow"), "refused": ("▲", "red"),
+    "live": ("●", "green"), "expired": ("■", "yellow"), "refused": ("▲", "red"),
 }
 
 

@@ -27,6 +27,7 @@ from panel.web import (
     overview,
     people,
     plans,
+    releases,
     resources,
     runs,
     security,
@@ -34,7 +35,8 @@ from panel.web import (
 )
 from panel.web.api import api
 
-_PAGES = (account, actions, drift, plans, finder, health, journal, new, overview, people, resources, runs, servers)
+_PAGES = (account, actions, drift, plans, finder, health, journal, new, overview, people, releases, resources,
+          runs, servers)
 
 
 def create_app(settings: Settings | None = None) -> Flask:

@@ -228,6 +228,29 @@ def fill_people(session: Session) -> None:
     session.commit()
 
 
+def kept_releases(live: int = 1) -> list[dict[str, Any]]:
+    """As the link reads them: the `live`-th newest serves; the first of all deploys that failed is there too."""
+    commits = [("4f1c9aa", "Pin messages to the top", "Grace Hopper"), ("81aa0de", "Fix typo", "Ada Lovelace"),
+               ("81aa0de", "Fix typo", "Ada Lovelace"), ("77b1e04", "Answer in the visitor's language", "Ada Lovelace"),
+               ("0c5d2b1", "Let messages be longer than two lines, and wrap them where a word is longer than the page",
+                "Grace Hopper")]
+    found: list[dict[str, Any]] = []
+    for place, (short, subject, author) in enumerate(commits):
+        at = NOW - timedelta(days=(0.02, 1, 3, 5, 9)[place])
+        one: dict[str, Any] = {"id": f"{at:%Y%m%d-%H%M%S}-{short}", "commit": short + "0" * 33, "subject": subject,
+                               "author": author, "served": place > 0, "live": place == live}
+        if place > 0:
+            one.update(went_live=at.isoformat(), seconds=(0, 12.4, 3.1, 15.9, 44.0)[place],
+                       **({"run": 5 - place, "actor": "grace"} if place < 4 else {}))
+        if place == live and live > 1:
+            one["back"] = {"at": (NOW - timedelta(minutes=6)).isoformat(), "run": 4, "actor": "ada", "from": ""}
+        if place == 1 and live > 1:
+            one["newest"] = {"commits": 2 if live > 2 else 0,
+                             "environment": {"added": ["SENTRY"], "removed": [], "changed": ["WEB_CONCURRENCY"]}}
+        found.append(one)
+    return found
+
+
 def _servers(session: Session) -> tuple[Server, Server, Server]:
     ready = {
         "host_key": KEY,
@@ -305,6 +328,7 @@ def fill(session: Session) -> None:
         **_seen(
             "Serving: answered 200 in 21 ms. Certificate valid until 2027-02-14 (Let's Encrypt E7).",
             url="https://guestbook.example.org/",
+            releases=kept_releases(),
         ),
     )
     shop = _app(

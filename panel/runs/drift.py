@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from panel.catalog import Refused
-from panel.runs import findings, resources
+from panel.runs import findings, releases, resources
 from panel.runs.errors import NotApplied, RunsError
 from panel.runs.submit import DRIFT, Extra
 from panel.store import db
@@ -133,7 +133,8 @@ def _keep(session: Session, row: Drift, run: Run) -> None:
         row.state, row.changes = DriftState.CHECK_FAILED, []
         row.text = " ".join(filter(None, (run.error or f"The check was {run.state}.", run.next_step)))
     elif found.changes:
-        row.state, row.changes, row.text = DriftState.DRIFTED, found.changes, _in_words(found)
+        row.state, row.changes = DriftState.DRIFTED, found.changes
+        row.text = _went_back(session, run, found) + _in_words(found)
     else:
         row.state, row.changes = DriftState.IN_SYNC, []
         row.text = f"{found.steps} steps were looked at; nothing would change."
@@ -144,6 +145,21 @@ def _in_words(found: findings.Findings) -> str:
     names = list(dict.fromkeys(one["name"] for one in found.changes))
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"{len(names)} of {found.steps} steps would change something: {'; '.join(names[:3])}{more}."
+
+
+def _went_back(session: Session, run: Run, found: findings.Findings) -> str:
+    """Somebody went back on purpose: that the variables are those of then was not done by a stranger's hand."""
+    back = releases.went_back(releases.of(session, run.resource)) if run.resource else None
+    if back is None:
+        return ""
+    told = found.facts.get("environment") or {}
+    names = sorted({str(name) for key in ("added", "removed", "changed") for name in told.get(key) or []})
+    if not names:
+        return f"{releases.in_words(back)} Besides: "
+    these = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
+    verb = "is" if len(names) == 1 else "are"
+    return (f"{releases.in_words(back)} That {these} {verb} as in that release comes from going back, and not from a "
+            "change by hand; Reconcile brings the values asked for, with the code that is live. ")
 
 
 def _forget_old(session: Session, run: Run) -> None:

@@ -43,7 +43,9 @@ def build(run: Run, directory: Path) -> Spec:
         "project": str(ROOT),
         "playbook": str(kind.playbook),
         "check": run.mode is Mode.CHECK,
-        "variables": {**run.values, **secrets, **run.conditions, "webops_action": run.action},
+        "variables": {**run.values, **secrets, **run.conditions, "webops_action": run.action,
+                      # Written down with the release that it makes live.
+                      "webops_run": {"id": run.id, "actor": run.actor}},
         "inventory": {"all": {"children": {run.kind: {"hosts": hosts}}}},
         "files": dict(_files(run, login)),
     }

@@ -38,7 +38,10 @@ def _page(resource: Resource, action: Action, entered: fields.Entered, problems:
 @signed_in
 def ask(name: str, action_name: str) -> str:
     resource, _, action = _found(name, action_name)
-    return _page(resource, action, {})
+    # A link may fill in texts beforehand, such as the release to go back to; nothing is done before it is sent.
+    asked: fields.Entered = {one.name: request.args[one.key][:200] for one in action.parameters
+                             if one.key in request.args and not (one.secret or one.suboptions)}
+    return _page(resource, action, asked)
 
 
 @blueprint.post("/resources/<name>/actions/<action_name>")

@@ -7,6 +7,7 @@ from typing import Any
 from flask import Flask
 from flask_login import current_user
 
+from panel.runs import releases
 from panel.web import clock, drift, heartbeat, machine, queries, words
 from panel.web.database import database
 
@@ -29,5 +30,6 @@ def init(app: Flask) -> None:
             "count", "kind_label", "kind_of", "observed_text", "resource_badge", "run_badge", "run_name", "run_title",
             "seconds_of", "server_badge", "title_of", "url_of")},
         action_label=words.action_label, drift_badge=drift.badge, drift_matters=drift.is_worth_saying,
-        doors=words.DOORS, system_of=machine.system)
+        doors=words.DOORS, system_of=machine.system,
+        behind=releases.behind)
     app.context_processor(_frame)

@@ -91,6 +91,8 @@ def trouble(wrong: Exception) -> Trouble:
         return _of_refused(wrong)
     if isinstance(wrong, LinkError) and wrong.code.startswith("invalid_"):
         return Trouble(422, wrong.code, "This cannot be asked so", wrong.message)
+    if isinstance(wrong, LinkError) and wrong.code == "unknown_release":
+        return Trouble(404, wrong.code, "There is no such release", wrong.message)
     if isinstance(wrong, CSRFError):
         return Trouble(400, "form_expired", "This form is out of date",
                        "Your session ended, or the page was open for long. Go back, reload it and send it again.")

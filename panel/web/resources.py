@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, render_template, request
 
 from panel.catalog import Action, Kind, catalog
+from panel.runs import releases
 from panel.store.models import Resource
 from panel.web import byhand, plans, queries
 from panel.web.auth import signed_in
@@ -43,10 +44,12 @@ def show(name: str) -> str:
     session = database()
     resource = queries.resource(session, name)
     kind = kind_of(resource.kind)
+    kept = releases.of(session, resource)
     family = [resource, *resource.parts]
     return render_template(
         "resource.html", here="resources", resource=resource, kind=kind, actions=day_to_day(kind, resource),
         last=queries.last_runs(session, (one.id for one in family)),
         runs=queries.runs(session, resource=resource, limit=10), values=shown_values(resource, kind),
+        releases=kept, went_back=releases.went_back(kept),
         commands=byhand.of_resource(resource, kind),
         drift_lines=plans.lines(resource.drift.changes) if resource.drift else [])

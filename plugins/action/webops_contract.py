@@ -53,7 +53,12 @@ def answer(arguments: dict[str, Any]) -> dict[str, Any]:
     except package.Refused as refused:
         return refusal(str(refused), refused.next, [str(problem) for problem in refused.problems])
     if not known:
-        return {"changed": False, "settings": settings, "msg": "follows: the repository is read once it is fetched"}
+        return {
+            "changed": False,
+            "settings": settings,
+            "gone": package.gone(settings["root"], None),
+            "msg": "follows: the repository is read once it is fetched",
+        }
     reasons = package.needs_apply(settings["root"], arguments.get("installed"))
     plan = {"contract": package.plan(contract, settings, variables, reasons)}
     if reasons and arguments.get("refuse_root"):
@@ -68,6 +73,7 @@ def answer(arguments: dict[str, Any]) -> dict[str, Any]:
     return {
         "changed": False,
         "settings": settings,
+        "gone": package.gone(settings["root"], arguments.get("installed")),
         "found": contract.found,
         "webops_plan": plan,
         "webops_summary": summary(settings),

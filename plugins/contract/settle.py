@@ -68,7 +68,7 @@ def refuse_unmet(contract: Contract, given: Mapping[str, Any], variables: Sequen
     needs = contract.values.get("needs", {})
     for key, label, own in (
         ("database", "PostgreSQL database", ("DATABASE_URL",)),
-        ("cache", "Redis cache", ("REDIS_URL", "CACHE_URL")),
+        ("cache", "Cache", ("REDIS_URL", "CACHE_URL")),
     ):
         if needs.get(key) and given.get(key) is False and not set(own) & set(variables):
             raise Refused(
@@ -191,6 +191,17 @@ def needs_apply(wanted: Mapping[str, Any], installed: Mapping[str, Any] | None) 
         if before is not None and str(before) != str(limit):
             reasons.append(f"the limit of {name} is {before}, and {limit} is wanted")
     return reasons
+
+
+def gone(wanted: Mapping[str, Any], installed: Mapping[str, Any] | None) -> dict[str, list[Any]]:
+    """What is installed and not wanted any more: numbers of processes (`whole`: all of them), names of cron jobs."""
+    have = installed or {}
+    processes = []
+    for name, before in sorted(have.get("processes", {}).items()):
+        count = wanted["processes"].get(name, {}).get("count", 0)
+        if count < before["count"]:
+            processes.append({"name": name, "numbers": list(range(count + 1, before["count"] + 1)), "whole": not count})
+    return {"processes": processes, "cron": sorted(set(have.get("cron", {})) - set(wanted["cron"]))}
 
 
 def _beside(wanted: Mapping[str, Any], have: Mapping[str, Any], key: str) -> list[tuple[str, tuple[Any, Any]]]:

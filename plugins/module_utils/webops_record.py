@@ -19,6 +19,11 @@ def entry_of(facts):
                   "owner": "root", "group": "root"})
 
 
+def refuse_taken(facts):
+    """Before anything is written for a resource: its name may belong to another kind on this server."""
+    refuse_other_kind(f"{RECORDS}/{facts['name']}.json", facts)
+
+
 def refuse_other_kind(path, facts):
     try:
         with open(path, encoding="utf-8") as file:

@@ -10,11 +10,14 @@ import contextlib
 import os
 import time
 
+from ansible.module_utils.webops_process import Processes
 from ansible.module_utils.webops_prune import prune
 from ansible.module_utils.webops_release import Releases
 from ansible.module_utils.webops_slot import Probe, Slots
 from ansible.module_utils.webops_unit import Refused, journal, point
 
+# For a release that says nothing itself, from before it could.
+HEALTH = {"path": "/", "status": [200, 204, 301, 302], "timeout": 10, "tries": 20}
 # Arguments of a module that switches.
 ARGUMENTS = {
     "name": {"type": "str", "required": True},
@@ -34,13 +37,22 @@ class Switch:
         self.check = check
         self.releases = Releases(params["name"])
         self.slots = Slots(self.releases) if params["slots"] else None
+        self.processes = Processes(self.releases) if params["slots"] else None
         self.release = release or self.releases.live()
         if not self.release or not self.release.get("project"):
             raise Refused(f"{params['name']} has no release yet.", "Deploy it first.")
 
     def serve(self, words="live", follows=False):
         """`follows`: in check mode, whether something that it depends on is still to change."""
-        return self._done(False, "serves already") if self._is_live(follows) else self._change(words)
+        if not self._is_live(follows):
+            return self._change(words)
+        others = self.processes.differs(self.release, self.params["environment"]) if self.processes else []
+        if not others:
+            return self._done(False, "serves already")
+        if not self.check:
+            self._write_down()
+            self._start_others()
+        return self._done(True, "serves already · " + ", ".join(others))
 
     def stop(self):
         serving = self._serving()
@@ -49,6 +61,8 @@ class Switch:
                 self.slots.clear(serving)
             else:
                 os.unlink(self._pointer("current"))
+            if self.processes:
+                self.processes.end()
         return self._done(bool(serving), "stopped" if serving else "was stopped already")
 
     def start(self):
@@ -75,11 +89,23 @@ class Switch:
     def _change(self, words):
         if self.check:
             return self._done(True, words)
+        if self.processes:
+            self.processes.refuse_uninstalled(self.release)
         probe = self._serve_from_slot() if self.slots else None
         if not self.slots:
             self._turn_files()
         self._write_down()
+        started = self._start_others(anew=True)
+        words += f" · {', '.join(started)} started" if started else ""
         return self._done(True, words, **({"probe": probe} if probe else {}))
+
+    def _start_others(self, anew=False):
+        """Traffic goes to the release already; what it runs beside follows."""
+        return self.processes.follow(self.release, self.params["environment"], anew) if self.processes else []
+
+    def _health(self):
+        """What a person says, else what the release says."""
+        return {**HEALTH, **((self.release.get("contract") or {}).get("health") or {}), **self.params["health"]}
 
     def _wish(self):
         return self.release, self.params["argv"], self.params["environment"]
@@ -101,7 +127,7 @@ class Switch:
 
     def _prove(self, slot, since):
         started = self.slots.start(slot, self.slots.describe(*self._wish()))
-        probe = Probe(self.slots, slot, self.params["health"], since)
+        probe = Probe(self.slots, slot, self._health(), since)
         if started.returncode:
             probe._refuse_dead()
             raise Refused("The new release does not start: " + (started.stderr.strip() or "systemd gave no reason"),

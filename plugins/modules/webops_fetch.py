@@ -175,12 +175,26 @@ def look(releases, params):
         result["webops_plan"]["newer"] = newer(params, live)
         return result
     if not has_user(params):
-        plan = {"commit": short(wanted_commit(params)), "from": None}
-        return {"changed": True, "release": None, "build_needed": True, "migrations": [], "webops_plan": plan,
-                "msg": "follows: the app's own user fetches the code, and is still to come"}
+        return look_first(releases, params)
     found = ask_git(params, {**asked(releases, params), "look": True})
     refuse_other(params, found["commit"])
     return decide(releases, params, found, write=False)
+
+
+def look_first(releases, params):
+    """Before the app has a user. As nobody the repository can be looked into; as ourselves only its commit is asked."""
+    result = {"changed": True, "release": None, "build_needed": True, "migrations": [],
+              "msg": "follows: the app's own user fetches the code, and is still to come"}
+    if not is_nobody():
+        return {**result, "webops_plan": {"commit": short(wanted_commit(params)), "from": None}}
+    found = ask_git(params, {**asked(releases, params), "look": True})
+    refuse_other(params, found["commit"])
+    return {**result, "migrations": found["migrations"], "listing": found.get("listing"), "files": found.get("files"),
+            "webops_plan": in_plan(params, found, {}, found["migrations"])}
+
+
+def is_nobody():
+    return os.geteuid() == pwd.getpwnam("nobody").pw_uid
 
 
 def stays(releases, params):
@@ -242,7 +256,7 @@ def has_user(params):
 
 def ask_git(params, question):
     """The program's answer, asked as the app's user; before there is one, as ourselves, who then fetch nothing."""
-    become = ["sudo", "-n", "-u", "wo-" + params["name"]] if has_user(params) else []
+    become = ["sudo", "-n", "-u", "wo-" + params["name"]] if has_user(params) and not is_nobody() else []
     # sudo lets no variable through, and this way none is in a file or among arguments either.
     program = f"import os\nos.environ.update({login(params)!r})\n{params['source']}"
     try:

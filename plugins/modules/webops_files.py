@@ -37,6 +37,9 @@ options:
       - What this server tells about the resource (C(kind), C(name), …), for /etc/webops/resources/<name>.json.
       - Refused where a resource of another kind has the name already. With C(state=absent) it is removed.
     type: dict
+  claim:
+    description: C(kind) and C(name); refused where a resource of another kind has the name already. Writes nothing.
+    type: dict
   daemon_reload:
     description: Let systemd read its units again when a file of its own changed.
     type: bool
@@ -70,7 +73,7 @@ from ansible.module_utils.webops_place import (
     refuse_unsafe_parent,
     validate,
 )
-from ansible.module_utils.webops_record import entry_of
+from ansible.module_utils.webops_record import entry_of, refuse_taken
 
 KEYS = {"path", "content", "state", "link", "owner", "group", "mode", "secret", "once", "mark", "validate"}
 STATES = {None, "file", "directory", "link", "absent"}
@@ -83,11 +86,14 @@ def main():
             "test": {"type": "list", "elements": "list", "default": []},
             "after": {"type": "list", "elements": "list", "default": []},
             "record": {"type": "dict"},
+            "claim": {"type": "dict"},
             "daemon_reload": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
     try:
+        if module.params["claim"]:
+            refuse_taken(module.params["claim"])
         entries = [read(wish) for wish in module.params["files"]] + record(module.params["record"])
         changes = find_changes(entries)
         if changes and not module.check_mode:

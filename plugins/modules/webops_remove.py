@@ -99,12 +99,13 @@ class Removal:
 
     def _units(self):
         """Files of ours alone: the name in them ends at '@' or '.', so shop never means shop-two."""
-        forms = [f"{UNITS}/{self.user}@*", f"{UNITS}/{self.user}.*", f"{UNITS}/*.wants/{self.user}@*"]
+        forms = [f"{UNITS}/{self.user}@*", f"{UNITS}/{self.user}.*", f"{UNITS}/*.wants/{self.user}@*",
+                 f"{UNITS}/*.wants/{self.user}.*"]
         return sorted({path for form in forms for path in glob.glob(form)})
 
     def _stop(self):
         listed = subprocess.run(
-            [SYSTEMCTL, "list-units", "--all", "--plain", "--no-legend", f"{self.user}@*", f"{self.user}.task@*"],
+            [SYSTEMCTL, "list-units", "--all", "--plain", "--no-legend", f"{self.user}@*", f"{self.user}.*"],
             capture_output=True, text=True, check=False,
         )
         units = [line.split()[0] for line in listed.stdout.splitlines() if line.strip()]

@@ -11,13 +11,18 @@ description:
   - Without C(release) it is the live one.
 options:
   name: {description: The resource., type: str, required: true}
-  unit: {description: Instance of the one-shot unit., type: str, choices: [migrate, command], required: true}
+  unit: {description: Instance of the one-shot unit., type: str, choices: [migrate, release, command], required: true}
   release: {description: "The release, as C(webops_build) gave it.", type: dict}
   argv:
     description: Arguments after the release's Python, such as C(manage.py) and C(migrate).
     type: list
     elements: str
-    required: true
+    default: []
+  commands:
+    description: Instead of C(argv), commands of the repository, one after the other; each a list of words.
+    type: list
+    elements: list
+    default: []
   environment: {description: Variables beside those of the release., type: dict, default: {}}
   timeout: {description: Seconds., type: int, default: 900}
   sentence: {description: What to say when it fails., type: str, default: The command failed.}
@@ -35,6 +40,7 @@ output:
 import re
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.webops_process import place
 from ansible.module_utils.webops_release import Releases
 from ansible.module_utils.webops_unit import Refused, run_task
 
@@ -43,9 +49,10 @@ def main():
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "required": True},
-            "unit": {"type": "str", "required": True, "choices": ["migrate", "command"]},
+            "unit": {"type": "str", "required": True, "choices": ["migrate", "release", "command"]},
             "release": {"type": "dict"},
-            "argv": {"type": "list", "elements": "str", "required": True},
+            "argv": {"type": "list", "elements": "str", "default": []},
+            "commands": {"type": "list", "elements": "list", "default": []},
             "environment": {"type": "dict", "default": {}},
             "timeout": {"type": "int", "default": 900},
             "sentence": {"type": "str", "default": "The command failed."},
@@ -55,7 +62,8 @@ def main():
         supports_check_mode=True,
     )
     if module.check_mode:
-        module.exit_json(changed=True, output=[], msg="follows: " + " ".join(module.params["argv"]))
+        what = [module.params["argv"]] if module.params["argv"] else module.params["commands"]
+        module.exit_json(changed=True, output=[], msg="follows: " + "; ".join(map(shown, what)))
     try:
         module.exit_json(**run(Releases(module.params["name"]), module.params))
     except Refused as refused:
@@ -66,24 +74,40 @@ def run(releases, params):
     release = params["release"] or releases.live()
     if not release or not release.get("project"):
         raise Refused(f"{params['name']} has no release yet.", "Deploy it first.")
-    project = release["project"]
+    lines = []
+    for job in jobs(releases, release, params):
+        lines += run_one(params, release, releases, job)
+    return {"changed": True, "output": lines, "webops_summary": summary(params["summary"], lines)}
+
+
+def jobs(releases, release, params):
+    """What is run, where and with which variables: the project's Python, or commands of the repository."""
+    if not params["commands"]:
+        project = release["project"]
+        environment = {"DJANGO_SETTINGS_MODULE": project["settings"],
+                       **{name: str(value).replace("{build}", release["build"])
+                          for name, value in params["environment"].items() if name}}
+        return [{"argv": [project["python"], *params["argv"]], "words": shown(params["argv"]), "cwd": project["cwd"],
+                 "env": environment}]
+    where = place(releases, release, params["environment"])
+    return [{"argv": argv, "words": shown(argv), **where} for argv in params["commands"]]
+
+
+def run_one(params, release, releases, job):
+    words = job.pop("words")
     ended = run_task(params["name"], params["unit"], {
-        "argv": [project["python"], *params["argv"]],
-        "cwd": project["cwd"],
-        "env_files": releases.env_files(release["id"]),
-        "env": {
-            "DJANGO_SETTINGS_MODULE": project["settings"],
-            **{name: str(value).replace("{build}", release["build"])
-               for name, value in params["environment"].items() if name},
-        },
-        "timeout": params["timeout"],
-    })
+        **job, "env_files": releases.env_files(release["id"]), "timeout": params["timeout"]})
     if ended.timeout:
-        raise Refused(f"'{' '.join(params['argv'])}' was not done after {params['timeout']} seconds and was stopped.",
+        raise Refused(f"'{words}' was not done after {params['timeout']} seconds and was stopped.",
                       params["then"], ended.lines)
     if ended.code:
-        raise Refused(failure(params["sentence"], ended), params["then"], ended.lines)
-    return {"changed": True, "output": ended.lines, "webops_summary": summary(params["summary"], ended.lines)}
+        sentence = params["sentence"] if params["argv"] else f"{params['sentence']} ({words})"
+        raise Refused(failure(sentence, ended), params["then"], ended.lines)
+    return ended.lines
+
+
+def shown(argv):
+    return argv[2] if argv[:2] == ["/bin/sh", "-c"] and len(argv) == 3 else " ".join(argv)
 
 
 def failure(sentence, ended):

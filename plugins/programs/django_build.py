@@ -2,16 +2,14 @@
 
 import json
 import os
-import re
 import shutil
 import subprocess
 
+import commands
 from python_env import Environment
 from report import Stop, main
 from tree import check_out, inside, publish
 
-SKIPPED = {".git", "node_modules", "tests", "test", "docs", "venv", ".venv"}
-SETTINGS = re.compile(r"""DJANGO_SETTINGS_MODULE["']\s*,\s*["']([A-Za-z_][\w.]*)["']""")
 # One interpreter for both: importing a project costs more than either.
 RUNNER = """
 import json, os, runpy, sys
@@ -41,17 +39,18 @@ def build(wanted):
     make_room(os.path.dirname(wanted["mirror"]))
     tree = check_out(wanted["mirror"], wanted["commit"], release)
     project = find_project(tree, wanted.get("directory") or "")
-    settings = wanted.get("settings") or find_settings(project)
+    settings = wanted["settings"]
     print(f"Project: {os.path.relpath(project, tree)}/manage.py, settings {settings}")
     environment = Environment(release, tree, {**wanted, "extra": ["gunicorn"]})
     count = environment.make(wanted.get("previous"))
     shutil.rmtree(public, ignore_errors=True)
     os.makedirs(os.path.join(public, "static"))
+    run_commands(wanted, release, tree, settings)
     found = inspect(wanted, release, project, environment.python, settings)
     publish_static_root(wanted, tree, public)
     return {
         **found,
-        "wsgi": wanted.get("wsgi") or wsgi_of(found["wsgi"], settings),
+        "wsgi": wanted.get("wsgi") or wsgi_of(found["wsgi"], wanted.get("wsgi_found"), settings),
         "settings": settings,
         "cwd": project,
         "python": environment.python,
@@ -67,43 +66,29 @@ def make_room(shared):
 
 
 def find_project(tree, named):
-    """The directory of manage.py: as asked for, else the one nearest to the top."""
-    if named:
-        project = inside(tree, named)
-        if not os.path.isfile(os.path.join(project, "manage.py")):
-            raise Stop(f"There is no manage.py in '{named}' of the repository.",
-                       "Correct 'Project directory', or leave it empty to have it found.")
-        return project
-    level = [tree]
-    while level:
-        for directory in level:
-            if os.path.isfile(os.path.join(directory, "manage.py")):
-                return directory
-        level = [entry.path for directory in level for entry in sorted(os.scandir(directory), key=lambda one: one.name)
-                 if entry.is_dir(follow_symlinks=False) and entry.name not in SKIPPED]
-    raise Stop("This repository holds no manage.py, so it is not a Django project.",
-               "Check the address and the branch; for a project without manage.py name its directory.")
+    """The directory of manage.py, which plugins/contract found; it has to be there, and in the project."""
+    project = inside(tree, named or ".", named)
+    if not os.path.isfile(os.path.join(project, "manage.py")):
+        raise Stop(f"There is no manage.py in '{named or '.'}' of the repository.",
+                   "Correct 'Project directory', or leave it empty to have it found.")
+    return project
 
 
-def find_settings(project):
-    for name in ("manage.py", "wsgi.py"):
-        try:
-            with open(os.path.join(project, name), errors="replace") as file:
-                match = SETTINGS.search(file.read())
-        except OSError:
-            continue
-        if match:
-            return match[1]
-    raise Stop("manage.py does not say which settings the project uses.",
-               "Fill in 'Settings module', such as config.settings.")
+def run_commands(wanted, release, tree, settings):
+    """The project's own build commands, such as npm ci; they find the requirements installed."""
+    place = inside(tree, wanted.get("commands_in") or ".")
+    environment = {**commands.surroundings(release, tree), "DJANGO_SETTINGS_MODULE": settings,
+                   "npm_config_cache": os.path.join(wanted["cache"], "npm")}
+    for argv in wanted.get("build") or []:
+        commands.run(argv, place, environment, tree)
 
 
-def wsgi_of(application, settings):
-    """WSGI_APPLICATION is 'package.wsgi.application'; a project without it follows Django's own layout."""
+def wsgi_of(application, found, settings):
+    """WSGI_APPLICATION is 'package.wsgi.application'; without it what was found, else Django's own layout."""
     if application and "." in application:
         module, _, name = application.rpartition(".")
         return f"{module}:{name}"
-    return f"{settings.split('.')[0]}.wsgi:application"
+    return found or f"{settings.split('.')[0]}.wsgi:application"
 
 
 def inspect(wanted, release, project, python, settings):

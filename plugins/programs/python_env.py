@@ -38,8 +38,6 @@ class Environment:
         self.cache = wanted["cache"]
         self.version = wanted.get("python") or ""
         asked = wanted.get("requirements") or {}
-        if not isinstance(asked, dict) or not asked:
-            asked = old_way(tree, asked or "")
         self.how = asked.get("how") or "none"
         self.source = find_requirements(tree, asked.get("file") or "")
         self.extra = list(wanted.get("extra") or [])
@@ -166,18 +164,6 @@ class Environment:
     def count(self):
         form = os.path.join("lib", "python3*", "site-packages", "*.dist-info")
         return len(glob.glob(os.path.join(glob.escape(self.directory), form)))
-
-
-def old_way(tree, named):
-    """Until every role asks plugins/contract."""
-    if named:
-        return {"how": "pip", "file": named}
-    for how, name in (("uv", "uv.lock"), ("pip", "requirements.txt"), ("pip", "requirements/production.txt"),
-                      ("pip", "requirements/base.txt"), ("project", "pyproject.toml")):
-        text = _read(os.path.join(tree, name))
-        if os.path.isfile(os.path.join(tree, name)) and (how != "project" or re.search(r"^\[project\]", text, re.M)):
-            return {"how": how, "file": name}
-    return {}
 
 
 def find_requirements(tree, named):

@@ -89,7 +89,7 @@ def test_a_name_that_must_be_set_is_told_before_anything_is_built() -> None:
     ("need", "label", "own"),
     [
         ("database", "PostgreSQL database", "DATABASE_URL"),
-        ("cache", "Redis cache", "REDIS_URL"),
+        ("cache", "Cache", "REDIS_URL"),
     ],
 )
 def test_a_resource_that_is_needed_and_switched_off_is_told(need: str, label: str, own: str) -> None:
@@ -121,6 +121,20 @@ def test_what_needs_root_is_told_one_by_one() -> None:
         "the limit of cpu is 200, and 50 is wanted",
     ]
     assert contract.needs_apply(settled()["root"], before) == ["the process worker is gone from the repository"]
+
+
+def test_what_is_gone_is_named_for_removal() -> None:
+    text = WORKER + "cron: [{name: nightly, schedule: daily, command: x}]\n"
+    before = settled(text)["root"]
+    assert contract.gone(before, before) == {"processes": [], "cron": []}
+    fewer = settled(WORKER, {"processes": [{"name": "worker", "count": 1}]})["root"]
+    assert contract.gone(fewer, before) == {
+        "processes": [{"name": "worker", "numbers": [2], "whole": False}],
+        "cron": ["nightly"],
+    }
+    assert contract.gone(settled()["root"], before)["processes"] == [
+        {"name": "worker", "numbers": [1, 2], "whole": True}
+    ]
 
 
 def test_another_command_of_a_process_needs_no_root() -> None:

@@ -12,10 +12,6 @@ import pytest
 from tests.contracts import contract
 
 PROGRAMS = Path(__file__).parents[2] / "plugins" / "programs"
-MANAGE = """
-import os, sys
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-"""
 
 
 @pytest.fixture
@@ -196,33 +192,56 @@ def test_a_link_among_published_files_may_not_lead_out(program, origin, tmp_path
         program("tree").publish(os.path.join(tree, "public"), str(tmp_path / "out"), tree, "public")
 
 
-def test_a_project_is_found_wherever_manage_py_lies(program, tmp_path):
-    (tmp_path / "docs").mkdir()
-    (tmp_path / "backend" / "web").mkdir(parents=True)
-    (tmp_path / "backend" / "web" / "manage.py").write_text(MANAGE)
-    build = program("django_build")
-    project = build.find_project(str(tmp_path), "")
-    assert project == str(tmp_path / "backend" / "web")
-    assert build.find_settings(project) == "config.settings"
-
-
-def test_without_manage_py_it_is_said_that_this_is_no_django_project(program, tmp_path):
-    with pytest.raises(program("report").Stop, match=r"holds no manage\.py"):
+def test_a_project_that_is_not_where_it_should_be_is_told(program, tmp_path):
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "manage.py").write_text("")
+    assert program("django_build").find_project(str(tmp_path), "web") == str(tmp_path / "web")
+    with pytest.raises(program("report").Stop, match=r"There is no manage\.py in '\.' of the repository\."):
         program("django_build").find_project(str(tmp_path), "")
+
+
+def test_build_commands_find_the_programs_of_the_project(program, tmp_path, capfd):
+    tree = tmp_path / "app"
+    (tmp_path / "venv" / "bin").mkdir(parents=True)
+    (tree / "node_modules" / ".bin").mkdir(parents=True)
+    for place, name in ((tmp_path / "venv" / "bin", "tool"), (tree / "node_modules" / ".bin", "vite")):
+        (place / name).write_text(f"#!/bin/sh\necho {name} in $PWD with $DJANGO_SETTINGS_MODULE\n")
+        (place / name).chmod(0o755)
+    (tree / "web").mkdir()
+    wanted = {"build": [["tool"], ["/bin/sh", "-c", "vite && echo $((1 + 1))"]], "commands_in": "web", "cache": "/c"}
+    program("django_build").run_commands(wanted, str(tmp_path), str(tree), "config.settings")
+    said = capfd.readouterr().out
+    assert f"tool in {tree}/web with config.settings" in said and "vite in" in said and "\n2\n" in said
+
+
+@pytest.mark.parametrize(("command", "sentence", "then"), [
+    (["npm", "ci"], "The build command 'npm' is not on this server.", "Add nodejs and npm to"),
+    (["/bin/sh", "-c", "yarn build"], "A program of the build command 'yarn build' is not on this server.", "nodejs"),
+    (["/bin/sh", "-c", "exit 3"], "The build command ended with 3: exit 3", "still served"),
+])
+def test_a_build_command_that_fails_is_told(program, tmp_path, monkeypatch, command, sentence, then):
+    monkeypatch.setenv("PATH", "/nowhere")
+    commands = program("commands")
+    with pytest.raises(program("report").Stop) as stop:
+        commands.run(command, str(tmp_path), commands.surroundings(str(tmp_path), str(tmp_path)), str(tmp_path))
+    assert str(stop.value) == sentence and then in stop.value.next
 
 
 @pytest.mark.parametrize(("application", "expected"), [
     ("config.wsgi.application", "config.wsgi:application"), (None, "shop.wsgi:application"),
 ])
 def test_the_wsgi_application_is_found(program, application, expected):
-    assert program("django_build").wsgi_of(application, "shop.settings") == expected
+    found = program("django_build").wsgi_of
+    assert found(application, "", "shop.settings") == expected
+    assert application or found(application, "a.wsgi:application", "shop.settings") == "a.wsgi:application"
 
 
 def environment(program, tmp_path, name, requirements):
     release = tmp_path / name
     (release / "app").mkdir(parents=True)
     (release / "app" / "requirements.txt").write_text(requirements)
-    return program("python_env").Environment(str(release), str(release / "app"), {"cache": str(tmp_path / "cache")})
+    return program("python_env").Environment(str(release), str(release / "app"), {
+        "cache": str(tmp_path / "cache"), "requirements": {"how": "pip", "file": "requirements.txt"}})
 
 
 def test_the_same_requirements_take_over_the_environment_with_its_own_paths(program, tmp_path, capsys):

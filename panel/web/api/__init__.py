@@ -26,6 +26,6 @@ def _unreadable(wrong: Unreadable) -> Response:
     return problem_json(wrong.trouble)
 
 
-from panel.web.api import kinds, resources, runs, servers, terminals, tokens, users  # noqa: E402  they add routes
+from panel.web.api import kinds, releases, resources, runs, servers, terminals, tokens, users  # noqa: E402  they add routes
 
-__all__ = ["api", "kinds", "resources", "runs", "servers", "terminals", "tokens", "users"]
+__all__ = ["api", "kinds", "releases", "resources", "runs", "servers", "terminals", "tokens", "users"]
