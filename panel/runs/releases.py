@@ -44,6 +44,8 @@ class Release:
     back: Turn | None
     #: Of the newest one, while an older one is live: commits and names of variables that are not live.
     newest: dict[str, Any] = field(default_factory=dict)
+    #: It is an earlier one's code, as that was built, with another environment.
+    is_same_build: bool = False
 
     @property
     def short(self) -> str:
@@ -100,7 +102,8 @@ def _release(told: dict[str, Any], runs: dict[int, Run]) -> Release:
     return Release(
         **texts, served=bool(told.get("served")), live=bool(told.get("live")), turn=_turn(
             {**told, "at": told.get("went_live")}, runs), seconds=took,
-        back=_turn(back, runs) if isinstance(back, dict) else None, newest=told.get("newest") or {})
+        back=_turn(back, runs) if isinstance(back, dict) else None, newest=told.get("newest") or {},
+        is_same_build=bool(told.get("build")) and told["build"] != told["id"])
 
 
 def _turn(told: dict[str, Any], runs: dict[int, Run]) -> Turn:

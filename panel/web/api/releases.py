@@ -47,6 +47,7 @@ def compare_releases(name: str, pair: str) -> Response:
 def _shown(one: releases.Release) -> dict[str, Any]:
     return {"id": one.id, "commit": one.commit, "subject": one.subject, "author": one.author,
             "committed": one.committed, "served": one.served, "live": one.live, "before": one.before or None,
+            "is_same_build": one.is_same_build,
             "went_live": shapes.moment(one.turn.at), "actor": one.turn.actor if one.served else None,
             "run": one.turn.run, "seconds": one.seconds,
             "back": {"at": shapes.moment(one.back.at), "actor": one.back.actor, "run": one.back.run}
