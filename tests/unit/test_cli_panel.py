@@ -217,3 +217,21 @@ def test_a_deploy_key_is_made_and_shown_by_its_public_half(signed_in: str) -> No
     assert webops("key", "leaflet").stdout == made.stdout
     assert webops("key", "leaflet", "--new").stdout != made.stdout
     assert webops("key", "nobody", "--new").exit_code == Exit.REFUSED
+
+
+def test_releases_are_listed_and_compared(signed_in: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from panel.link import client
+    from tests.unit.test_web_releases import DIFFERENCE
+
+    listed = webops("releases", "guestbook")
+    assert listed.exit_code == Exit.OK, listed.output
+    assert "● live" in listed.output and "never served" in listed.output and "by hand" in listed.output
+    assert "grace, run 4" in listed.output and "Rolled back" not in listed.output
+    monkeypatch.setattr(client, "ask", lambda *_, **__: DIFFERENCE)
+    compared = webops("releases", "guestbook", "77b1e04..81aa0de")
+    assert compared.exit_code == Exit.OK, compared.output
+    for line in ("+ 81aa0de Fix <typo> (Ada)", "+ environment: SENTRY", "~ environment: MOTTO",
+                 "+ migrations: book.0002_note"):
+        assert line in compared.output
+    wrong = webops("releases", "guestbook", "77b1e04..1234567")
+    assert wrong.exit_code == Exit.REFUSED and "There is no release '1234567'. There are: " in wrong.output

@@ -42,12 +42,12 @@ def _due(s):
     s.commit()
 
 
-def _end(s, run, state=State.SUCCEEDED, changed=()):
+def _end(s, run, state=State.SUCCEEDED, changed=(), plan=None):
     assert claim.claim(s, run.id, "here:1")
     rows = []
     for place, name in enumerate(("Look", *changed), 1):
         row = {"run_id": run.id, "at": run.created_at, "step": place, "name": name, "role": "x", "seconds": None,
-               "data": {}}
+               "data": {"plan": plan} if plan and name in changed else {}}
         rows += [{**row, "number": 2 * place - 1, "type": "task", "host": ""},
                  {**row, "number": 2 * place, "type": "changed" if name in changed else "ok", "host": "a@b"}]
     events.insert(s, rows)
@@ -176,3 +176,19 @@ def test_off_means_off_and_old_looks_are_not_kept(s):
     for _ in range(13):
         _end(s, drift.check(s, _one(s), "ada", "api"))
     assert s.query(Run).filter_by(purpose="drift").count() == drift._KEPT_CHECKS
+
+
+def test_after_going_back_a_look_says_that_nobody_changed_it_by_hand(s):
+    row = _one(s)
+    row.observed_data = {"releases": [
+        {"id": "20261122-100000-81aa0de", "commit": "81aa0de", "served": True,
+         "newest": {"commits": 1, "environment": {"added": ["MOTTO"]}}},
+        {"id": "20261120-100000-4f1c9aa", "commit": "4f1c9aa", "served": True, "live": True,
+         "back": {"at": "2026-11-22T11:00:00Z", "run": None, "actor": "grace"}}]}
+    s.commit()
+    run = drift.check(s, row, "ada", "api")
+    _end(s, run, changed=("Keep the variables",), plan={"environment": {"added": ["MOTTO"], "removed": []}})
+    text = _one(s).drift.text
+    assert text.startswith("Rolled back to 20261120-100000-4f1c9aa by grace; the branch is ahead by 1 commit; ")
+    assert "That MOTTO is as in that release comes from going back, and not from a change by hand" in text
+    assert text.endswith("1 of 2 steps would change something: Keep the variables.")

@@ -24,7 +24,8 @@ from tests.panels import send
 TEMPLATES = Path(words.__file__).parent / "templates"
 PAGES = ["/", "/plans", "/plans?resource=guestbook", "/plans/1", "/plans/2",
          "/resources", "/resources?kind=django_app&server=web1&text=guest", "/resources/guestbook",
-         "/resources/guestbook/releases", "/resources/guestbook-db", "/resources/guestbook/edit", "/resources/guestbook/actions/remove",
+         "/resources/guestbook/releases",
+         "/resources/guestbook-db", "/resources/guestbook/edit", "/resources/guestbook/actions/remove",
          "/resources/guestbook/journal", "/new", "/new/server", "/new/django_app", "/new/static_site", "/servers",
          "/servers/web1", "/servers/db1", "/servers/db1/host-key", "/servers/db1/ready", "/servers/web1/removal",
          "/servers/db1/removal", "/servers/db1/forgetting", "/servers/web1/ready",
