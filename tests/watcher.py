@@ -50,7 +50,8 @@ class Watcher:
                 said = (process / "cmdline").read_bytes()
                 if self.holds(said):
                     self.seen.add(f"command line {said[:200]!r}")
-                if self.holds((process / "environ").read_bytes()) and not _is_app(process):
+                around = (process / "environ").read_bytes()
+                if self.holds(around) and not _may_have(process, around):
                     self.seen.add(f"environment of {said[:200]!r}")
         self.seen.update(f"file {path}" for path in self.in_files())
 
@@ -66,10 +67,14 @@ class Watcher:
         return found
 
 
-def _is_app(process: Path) -> bool:
-    """It runs as the user of an app, wo-guestbook: nobody but that user and root may look."""
+def _may_have(process: Path, environment: bytes) -> bool:
+    """An app's own user, wo-guestbook; or git of webops-deploy, asked for a commit before there is such a user.
+
+    Nobody but that user and root may look.
+    """
     try:
         users = [line.split(":") for line in (process / "root/etc/passwd").read_text().splitlines()]
     except FileNotFoundError:
         return False
-    return any(int(user[2]) == process.stat().st_uid and user[0].startswith("wo-") for user in users if len(user) > 2)
+    owner = next((user[0] for user in users if len(user) > 2 and int(user[2]) == process.stat().st_uid), "")
+    return owner.startswith("wo-") or (owner == "webops-deploy" and b"GIT_CONFIG_COUNT=" in environment)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import secrets
 import shutil
 import subprocess
 import sys
@@ -32,7 +33,8 @@ from tests.watcher import Watcher
 SERVER = "web1"
 DOMAIN = "guestbook.whole.test"
 #: What nobody may ever read again: each is looked for everywhere.
-CARD, LEDGER, TOKEN = "Env-S3cret-9f3a7c", "Db-S3cret-51e0bd", "Git-S3cret-c40d27"
+#: Its own in each run: the machine may show the processes of another one.
+CARD, LEDGER, TOKEN = (f"{what}-S3cret-{secrets.token_hex(4)}" for what in ("Env", "Db", "Git"))
 BUNDLE = demo_world._BUNDLE
 
 

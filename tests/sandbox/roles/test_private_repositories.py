@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from tests.sandbox.roles.repositories import Repository
 from tests.watcher import Watcher
 
 pytestmark = pytest.mark.sandbox
-TOKEN, OTHER = "tok-S3cret-77c1f0a9", "tok-S3cret-0b52e6d4"
+TOKEN, OTHER = (f"tok-S3cret-{secrets.token_hex(6)}" for _ in range(2))
 DOMAIN = "harbour.example.org"
 
 
@@ -39,8 +40,8 @@ def repository(ready: Ready, tmp_path_factory: pytest.TempPathFactory) -> Reposi
 @pytest.fixture(scope="module", autouse=True)
 def watcher(ready: Ready, keys: list[tuple[str, str]]) -> Iterator[Watcher]:
     """Looks at all processes from the first play on."""
-    secrets = [TOKEN, OTHER, *(line for key, _ in keys for line in key.splitlines()[2:-1])]
-    with Watcher(secrets) as one:
+    logins = [TOKEN, OTHER, *(line for key, _ in keys for line in key.splitlines()[2:-1])]
+    with Watcher(logins) as one:
         yield one
 
 
@@ -110,12 +111,12 @@ def test_a_deploy_key_opens_a_repository(ready: Ready, repository: Repository, k
     assert "it accepts no key of this server" in deploy(ready, address).words()
     wrong = deploy(ready, address, static_site_repo_key=other)
     assert "it does not accept the deploy key" in wrong.words(), wrong.output
-    repository.edit("Another title", "pages/index.md", "a large harbour", "a quiet harbour")
+    repository.edit("Another title", "pages/index.md", "harbour", "haven")
     open_by_ssh(ready, repository, public)
     found = deploy(ready, address, check=True, static_site_repo_key=right)
     assert found.code == 0 and "Fetch the code" in found.changed, found.words() or found.output
     done = deploy(ready, address, static_site_repo_key=right)
-    assert done.code == 0 and "a quiet harbour" in page(ready), done.words() or done.output
+    assert done.code == 0 and "haven" in page(ready), done.words() or done.output
     open_by_ssh(ready, repository, other_public)
     assert "it does not accept the deploy key" in deploy(ready, address, static_site_repo_key=right).words()
     assert deploy(ready, address, static_site_repo_key=other).code == 0
