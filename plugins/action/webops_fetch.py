@@ -40,8 +40,8 @@ class ActionModule(ActionBase):
         """Programs by name, the one that runs last; the other modules reach this file by links of their names."""
         sort = self._task.args.get("sort")
         return {
-            "webops_fetch": ("report", "listing", "login", "submodules", "lfs", "fetch"),
-            "webops_build": ("report", "tree", "commands", "locked", "python_env", f"{sort}_build"),
+            "webops_fetch": ("report", "listing", "login", "submodules", "lfs", "migrations", "fetch"),
+            "webops_build": ("report", "tree", "commands", "migrations", "locked", "python_env", f"{sort}_build"),
             "webops_snapshot": ("report", "snapshot"),
             "webops_rollback": ("report", "snapshot"),
         }[self._task.action.rpartition(".")[2]]

@@ -16,6 +16,11 @@ options:
   arguments: {description: What the build program wants to know., type: dict, default: {}}
   environment: {description: Variables beside those of the release., type: dict, default: {}}
   timeout: {description: Seconds., type: int, default: 900}
+  confirmed:
+    description: "Migrations that may take something away; C(*) stands for all of them."
+    type: list
+    elements: str
+    default: []
   source: {description: The program that builds; the action plugin fills it in., type: str, required: true}
 author: WebOps
 """
@@ -54,6 +59,7 @@ def main():
             "arguments": {"type": "dict", "default": {}},
             "environment": {"type": "dict", "default": {}},
             "timeout": {"type": "int", "default": 900},
+            "confirmed": {"type": "list", "elements": "str", "default": []},
             "source": {"type": "str", "required": True},
         },
         supports_check_mode=True,
@@ -80,10 +86,23 @@ def build(releases, release, params):
         raise Refused(project.get("failed", f"The build ended with {ended.code}."),
                       project.get("next", "The last lines say why. What served before goes on serving."), ended.lines)
     pending = project.pop("pending", None)
+    takes_away = project.pop("takes_away", {})
     release = {**release, "built": round(time.monotonic() - began, 1), "project": project}
     releases.save(release)
+    refuse_unconfirmed(releases, takes_away, params["confirmed"])
     return {"changed": True, "release": release, "pending": pending, "output": ended.lines[-SHOWN:],
             "webops_summary": summary(params["sort"], project)}
+
+
+def refuse_unconfirmed(releases, takes_away, confirmed):
+    """Before the first release nothing is there that could be lost."""
+    left = {name: words for name, words in takes_away.items() if name not in confirmed and "*" not in confirmed}
+    if left and releases.live():
+        said = "; ".join(f"{name} {', '.join(words)}" for name, words in left.items())
+        raise Refused(
+            f"Migrations take something away: {said}.",
+            "Nothing was migrated, and the release before serves on. Until traffic moves it still needs what goes, and "
+            "after a rollback too. If that is meant, confirm these migrations and deploy again: " + ", ".join(left))
 
 
 def job(releases, release, params):

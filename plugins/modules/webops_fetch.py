@@ -339,7 +339,8 @@ def in_plan(params, found, live, migrations):
         "commit": short(found["commit"], found),
         "from": short(live["commit"], live) if live.get("commit") else None,
         "commits": found.get("commits", []), "commits_more": found.get("commits_more", 0),
-        "migrations": [{"name": migration_name(path), "takes_away": []} for path in migrations],
+        "migrations": [{"name": migration_name(path), "takes_away": found.get("takes_away", {}).get(path, [])}
+                       for path in migrations],
         "environment": params.get("names", {}),
     }
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 
 import commands
+import migrations
 from python_env import Environment
 from report import Stop, main
 from tree import check_out, inside, publish
@@ -13,7 +14,7 @@ from tree import check_out, inside, publish
 # One interpreter for both: importing a project costs more than either.
 RUNNER = """
 import json, os, runpy, sys
-report, collect = sys.argv[1], sys.argv[2] == "collect"
+report, collect, telling = sys.argv[1], sys.argv[2] == "collect", sys.argv[3].split(",")
 if collect:
     sys.argv = ["manage.py", "collectstatic", "--noinput", "--verbosity=1"]
     runpy.run_path("manage.py", run_name="__main__")
@@ -21,16 +22,24 @@ import django
 django.setup()
 from django.conf import settings
 found = {"django": django.get_version(), "wsgi": getattr(settings, "WSGI_APPLICATION", None), "pending": None}
+def told(operations):
+    for operation in operations:
+        name, _, arguments = operation.deconstruct()
+        if name == "SeparateDatabaseAndState":
+            yield from told(operation.database_operations)
+        elif name in telling:
+            yield name, arguments
 try:
     from django.db import connection
     from django.db.migrations.executor import MigrationExecutor
     executor = MigrationExecutor(connection)
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
     found["pending"] = [f"{migration.app_label}.{migration.name}" for migration, backwards in plan]
+    found["operations"] = {f"{one.app_label}.{one.name}": list(told(one.operations)) for one, backwards in plan}
 except Exception as error:
     print(f"Note: pending migrations are not known before they run ({type(error).__name__}: {error})")
 with open(report, "w") as file:
-    json.dump(found, file)
+    json.dump(found, file, default=str)
 """
 
 
@@ -48,8 +57,11 @@ def build(wanted):
     run_commands(wanted, release, tree, settings)
     found = inspect(wanted, release, project, environment.python, settings)
     publish_static_root(wanted, tree, public)
+    operations = found.pop("operations", {})
     return {
         **found,
+        "takes_away": {name: said for name, done in operations.items()
+                       if (said := [words for one in done if (words := migrations.in_words(*one))])},
         "wsgi": wanted.get("wsgi") or wsgi_of(found["wsgi"], wanted.get("wsgi_found"), settings),
         "settings": settings,
         "cwd": project,
@@ -96,7 +108,7 @@ def inspect(wanted, release, project, python, settings):
     report = os.path.join(release, "project.json")
     collect = "collect" if wanted.get("collectstatic", True) else "leave"
     done = subprocess.run(
-        [python, "-c", RUNNER, report, collect], cwd=project, check=False,
+        [python, "-c", RUNNER, report, collect, ",".join(migrations.ARGUMENTS)], cwd=project, check=False,
         env={**os.environ, "DJANGO_SETTINGS_MODULE": settings, "VIRTUAL_ENV": os.path.join(release, "venv"),
              "PATH": os.path.join(release, "venv", "bin") + ":" + os.environ["PATH"]},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",

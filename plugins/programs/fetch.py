@@ -10,6 +10,7 @@ import tempfile
 
 import lfs
 import listing
+import migrations
 import submodules
 from login import Login
 from report import Stop, main
@@ -162,11 +163,21 @@ class Repository:
         it = next(self._log("-1", commit, "--"))
         told.update(commit=commit, subject=it["subject"], author=it["author"], committed=it["at"])
         if since and since != commit and COMMIT.fullmatch(since) and self.commit_of(since):
+            told["takes_away"] = self.takes_away(files, since, missing)
             between = list(self._log(f"-{SHOWN_COMMITS}", f"{since}..{commit}", "--"))
             counted = self.git("rev-list", "--count", f"{since}..{commit}", "--").stdout.strip()
             more = int(counted) - len(between) if counted.isdecimal() else 0
             told.update(commits=between, commits_more=more)
         return told
+
+    def takes_away(self, files, since, missing):
+        """What the migrations that are new since that commit take away, by path, in words."""
+        before = {path for _mode, _id, path in listing.rows(self, since)}
+        new = [row for row in files if MIGRATION.search(row[2]) and row[2] not in before][:listing.MOST_TEXTS]
+        if missing and new:
+            listing.bring(self, sorted({row[1] for row in new}))
+        said = {path: migrations.written(text) for path, text in listing.contents(self, new).items()}
+        return {path: words for path, words in said.items() if words}
 
     def _log(self, *arguments):
         form = MARK.join(("%H", "%an", "%cI", "%s"))

@@ -165,6 +165,13 @@ def release(value: str) -> Problem | None:
     return None
 
 
+def migration(value: str) -> Problem | None:
+    """shop.0007_note, or * for all."""
+    if not re.fullmatch(r"\*|[A-Za-z_][A-Za-z0-9_]{0,99}\.[A-Za-z0-9_]{1,150}", value):
+        return Problem("migration_invalid", "Write a migration as app.name, such as shop.0007_note, or * for all.")
+    return None
+
+
 def env_name(value: str) -> Problem | None:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,127}", value):
         return Problem("invalid_env_name", "Use letters, digits and '_', not beginning with a digit.")
@@ -390,9 +397,9 @@ def line(value: str) -> Problem | None:
 _NUMBERS = {"port", "positive"}
 FORMATS: dict[str, Callable[[Any], Problem | None]] = {
     check.__name__: check
-    for check in (name, domain, address, port, email, unix_user, git_address, git_ref, release, env_name, database,
-                  relative_path, absolute_path, url_path, https_url, python_module, wsgi_module, python_version,
-                  size, debian_package, identifier, part_name, process_name, schedule, header_name,
+    for check in (name, domain, address, port, email, unix_user, git_address, git_ref, release, migration, env_name,
+                  database, relative_path, absolute_path, url_path, https_url, python_module, wsgi_module,
+                  python_version, size, debian_package, identifier, part_name, process_name, schedule, header_name,
                   header_value, upstream, ssh_public_key, deploy_key, token, login_name, pem, positive, line)
 }
 

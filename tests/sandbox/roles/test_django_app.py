@@ -134,13 +134,15 @@ def test_no_request_is_lost_by_what_is_done_every_day(app: App) -> None:
      "no-such-package-here"),
     ("guestbook/settings.py", "DEBUG = ", "os.environ['MISSING']\nDEBUG = ", "could not be loaded",
      "KeyError: 'MISSING'"),
+    ("book/views.py", '    with connection', '    __import__("time").sleep(60)\n    with connection',
+     "/healthz gave no answer within 2 seconds", ""),
 ])
 def test_the_old_release_serves_on_when_a_new_one_fails(app: App, file: str, old: str, new: str, cause: str,
                                                         error: str) -> None:
     before = app.release()["id"]
     with app.load() as load:
         app.repository.edit("Break it", file, old, new)
-        failed = app.play("deploy", django_app_health_tries=3)
+        failed = app.play("deploy", django_app_health_tries=3, django_app_health_timeout=2)
     app.repository.undo()
     assert failed.failed
     assert cause in failed.error["msg"] and error in failed.error["msg"]
@@ -167,6 +169,23 @@ def test_a_failed_migration_says_where_the_database_stands(app: App) -> None:
     journal = "\n".join(failed.error["journal"])
     assert "Applying book.0002_fine... OK" in journal and "Applying book.0003_bad..." in journal
     assert json.loads(app.get("/healthz"))["status"] == "ok"
+
+
+def test_a_full_disk_is_named_and_leaves_nothing_half_done(app: App) -> None:
+    before, releases = app.release()["id"], f"/srv/webops/{app.name}/releases"
+    owner = app.ready.run("stat", "-c", "uid=%u,gid=%g,mode=0%a", releases).strip()
+    app.ready.run("mount", "-t", "tmpfs", "-o", f"size=200k,{owner}", "tmpfs", releases)
+    try:
+        app.repository.commit("Something large", {"large.txt": "water\n" * 200_000})
+        failed = app.play("deploy")
+    finally:
+        app.ready.run("umount", releases)
+        app.repository.undo()
+    assert failed.error["msg"].startswith("The disk of the server is full: ")
+    assert "Make room on the server" in failed.error["next"]
+    assert app.release()["id"] == before
+    assert json.loads(app.get("/healthz"))["status"] == "ok"
+    app.succeed("deploy")
 
 
 def test_a_missing_branch_is_named_with_those_that_are_there(app: App) -> None:

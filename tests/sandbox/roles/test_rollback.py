@@ -100,6 +100,33 @@ def test_a_bad_migration_is_undone_with_its_data_in_one_command(app: App) -> Non
     app.repository.undo()
 
 
+DROP_TEXT = """
+from django.db import migrations
+
+class Migration(migrations.Migration):
+    dependencies = [("book", "0001_messages")]
+    operations = [migrations.RenameField("message", "text", "words")]
+"""
+
+
+def test_a_migration_that_takes_something_away_waits_for_a_confirmation(app: App) -> None:
+    before = app.release()["id"]
+    app.repository.commit("Rename a column", {"book/migrations/0002_words.py": DROP_TEXT})
+    planned = app.rehearse("deploy")
+    assert planned.results["Fetch the code"]["webops_plan"]["migrations"] == [
+        {"name": "book.0002_words", "takes_away": ["renames the column text of message to words"]}]
+    refused = app.play("deploy")
+    assert refused.error["msg"] == ("Migrations take something away: book.0002_words renames the column text of "
+                                    "message to words.")
+    assert refused.error["next"].endswith("deploy again: book.0002_words")
+    assert app.release()["id"] == before and write_message(app, "Dora", "Still here") == "302"
+    app.succeed("deploy", django_app_confirmed_migrations=["book.0002_words"])
+    assert app.release()["id"] != before
+    app.succeed("rollback", django_app_rollback_data=True)
+    assert "Still here" in rows(app)
+    app.repository.undo()
+
+
 class Watch:
     """What visitors get meanwhile."""
 
