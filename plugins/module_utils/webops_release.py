@@ -6,6 +6,7 @@ variables in env/<id>.json. Changing only the variables makes a new release of t
 
 from __future__ import annotations
 
+import calendar
 import contextlib
 import hashlib
 import json
@@ -100,6 +101,20 @@ class Releases:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(os.path.join(directory, f"{identity}.json"))
         return gone
+
+
+def turned(record, live, run):
+    """The record of a release that begins to serve in place of `live`: by whom, when; again: that it was gone back to.
+
+    `run`: {id, actor} of the run of WebOps; {} where a play is run by hand.
+    """
+    now = time.time()
+    who = {"run": run["id"], "actor": str(run.get("actor") or "")[:64]} if isinstance(run.get("id"), int) else {}
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
+    if record.get("went_live"):
+        return {**record, "back": {"at": at, "from": live.get("id"), **who}}
+    made = calendar.timegm(time.strptime(record["id"][:15], "%Y%m%d-%H%M%S"))
+    return {**record, "went_live": at, "seconds": round(max(now - made, 0), 1), **who}
 
 
 def fingerprint(value):

@@ -12,7 +12,7 @@ import time
 
 from ansible.module_utils.webops_process import Processes
 from ansible.module_utils.webops_prune import prune
-from ansible.module_utils.webops_release import Releases
+from ansible.module_utils.webops_release import Releases, turned
 from ansible.module_utils.webops_slot import Probe, Slots
 from ansible.module_utils.webops_unit import Refused, journal, point
 
@@ -26,6 +26,7 @@ ARGUMENTS = {
     "environment": {"type": "dict", "default": {}},
     "health": {"type": "dict", "default": {}},
     "keep": {"type": "int", "default": 5},
+    "run": {"type": "dict", "default": {}},
 }
 
 
@@ -153,6 +154,8 @@ class Switch:
         record = {**self.release, "served": True}
         if live and live["id"] != record["id"]:
             record["before"] = live["id"]
+        if live.get("id") != record["id"]:
+            record = turned(record, live, self.params["run"])
         self.releases.save(record)
         self.releases.make_live(record)
         prune(self.releases, self.params["keep"])

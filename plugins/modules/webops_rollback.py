@@ -24,6 +24,7 @@ options:
   environment: {description: Variables beside those of the release., type: dict, default: {}}
   health: {description: "C({host, path, status, timeout, tries})", type: dict, default: {}}
   keep: {description: Releases to keep., type: int, default: 5}
+  run: {description: "The run that does it, C({id, actor}); the action plugin fills it in.", type: dict, default: {}}
   timeout: {description: Seconds for the database., type: int, default: 1800}
   source: {description: The program; the action plugin fills it in., type: str, required: true}
 author: WebOps

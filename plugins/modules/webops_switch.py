@@ -25,6 +25,7 @@ options:
   environment: {description: Variables beside those of the release., type: dict, default: {}}
   health: {description: "C({host, path, status, timeout, tries})", type: dict, default: {}}
   keep: {description: Releases to keep., type: int, default: 5}
+  run: {description: "The run that does it, C({id, actor}); the action plugin fills it in.", type: dict, default: {}}
   follows:
     description: Whether, in check mode, something it depends on is still to change.
     type: bool

@@ -152,6 +152,17 @@ def test_the_one_before_the_live_one_is_kept_even_if_only_one_is_wanted(releases
     assert [record["id"] for record in releases.all()] == ["r1", "r2"]
 
 
+def test_who_let_a_release_go_live_is_written_down_and_who_went_back_to_it(module):
+    turned = module("webops_release").turned
+    first = turned({"id": "20261122-100000-4f1c9aa"}, {}, {"id": 7, "actor": "ada"})
+    assert (first["run"], first["actor"], first["went_live"][-1]) == (7, "ada", "Z") and first["seconds"] > 0
+    by_hand = turned({"id": "20261122-100000-4f1c9aa"}, {}, {})
+    assert "run" not in by_hand and "actor" not in by_hand
+    again = turned(first, {"id": "20261123-100000-81aa0de"}, {"id": 9, "actor": "grace"})
+    assert (again["run"], again["went_live"]) == (7, first["went_live"])
+    assert {**again["back"], "at": ""} == {"at": "", "from": "20261123-100000-81aa0de", "run": 9, "actor": "grace"}
+
+
 def test_the_end_of_a_task_is_read_between_its_marks(module):
     lines = ["webops-begin old", "webops-end old 0", "webops-begin new", "hello", 'webops-result {"a": 1}',
              "webops-timeout 5", "webops-end new -15", "webops-begin later"]
