@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -57,6 +58,33 @@ def test_visitors_see_a_new_release_in_one_step(ready: Ready, repository: Reposi
     assert load.failed == {}, load.answers
     assert "a large harbour" in ready.curl(f"https://{DOMAIN}/", "-k")
     assert status(ready, "/low-water.html") == "404"
+
+
+def test_each_kept_release_is_shown_again_as_it_was(ready: Ready, repository: Repository) -> None:
+    def seen() -> dict[str, str]:
+        live = ready.run("readlink", "/srv/webops/tidewater/live/release").strip()
+        return {**json.loads(ready.run("cat", f"/srv/webops/tidewater/live/{live}")),
+                "page": ready.curl(f"https://{DOMAIN}/", "-k")}
+
+    def back(**more: Any) -> Played:
+        return ready.play("static_site", "tidewater", {"static_site_name": "tidewater", **more},
+                          account="webops-deploy", action="rollback")
+
+    before = seen()
+    repository.edit("Another title", "pages/index.md", "a large harbour", "a harbour that silted up")
+    assert deploy(ready, repository).code == 0
+    after = seen()
+    with Load(ready.server.address, DOMAIN) as load:
+        gone_back = back(webops_run={"id": 12, "actor": "ada {{ 7*7 }}"})
+        assert gone_back.changed == ["Let visitors see the earlier release"], gone_back.output
+    assert load.failed == {}, load.answers
+    assert seen()["page"] == before["page"] and seen()["id"] == before["id"]
+    assert (seen()["back"]["run"], seen()["back"]["from"]) == (12, after["id"])
+    assert back(static_site_release=after["commit"][:9]).code == 0 and seen()["page"] == after["page"]
+    assert "run" not in seen()["back"], "played by hand"
+    unknown = back(static_site_release="20200101-000000-0000000")
+    assert unknown.failed and "There is no release '20200101-000000-0000000'" in unknown.words()
+    assert back(static_site_release=before["id"]).code == 0
 
 
 @pytest.mark.parametrize(("more", "words"), [
