@@ -133,7 +133,10 @@ def apply(session: Session, plan: Plan, actor: str, door: str, confirm_migration
     refresh(session, plan)
     _check_ready(session, plan, actor)
     if moved := fingerprint.moved(session, plan):
-        raise _refused(session, plan, moved)
+        refused = _refused(session, plan, moved, PlanState.READY)
+        # Unless somebody applied it in this moment, and their run is what moved.
+        _check_ready(session, plan, actor)
+        raise refused
     _check_confirmed(plan, confirm_migrations)
     extra = Extra(PURPOSE, conditions(plan, confirm_migrations), bind=lambda run: _take(session, plan, run))
     try:
@@ -201,10 +204,14 @@ def _check_confirmed(plan: Plan, confirmed: Sequence[str]) -> None:
                                     "Confirm these migrations by name, or leave the plan.")
 
 
-def _refused(session: Session, plan: Plan, moved: Sequence[str]) -> PlanMoved:
-    plan.state, plan.refusal = PlanState.REFUSED, in_words(plan, moved)
+def _refused(session: Session, plan: Plan, moved: Sequence[str], since: PlanState) -> PlanMoved:
+    """Note the refusal where the plan is still as it was. COMMITS."""
+    words = in_words(plan, moved)
+    session.execute(update(Plan).where(Plan.id == plan.id, Plan.state == since).values(
+        state=PlanState.REFUSED, refusal=words), execution_options={"synchronize_session": False})
     session.commit()
-    return PlanMoved(f"{plan.refusal} {_AGAIN}")
+    session.refresh(plan)
+    return PlanMoved(f"{words} {_AGAIN}")
 
 
 def in_words(plan: Plan, moved: Sequence[str]) -> str:
@@ -218,4 +225,4 @@ def check_claimed(session: Session, run: Run) -> None:
     if plan is None:
         return
     if moved := fingerprint.moved(session, plan, run):
-        raise _refused(session, plan, moved)
+        raise _refused(session, plan, moved, PlanState.APPLIED)

@@ -129,12 +129,12 @@ def test_every_action_can_be_planned(s, guestbook):
 
 
 def test_a_plan_is_applied_once_also_by_two_people_at_once(s, guestbook):
-    plan = _checked(s, _plan(s, guestbook, action="restart"))
+    number = _checked(s, _plan(s, guestbook, action="restart")).id
 
     def go(who):
         with db.session() as own:
             try:
-                return plans.apply(own, own.get_one(Plan, plan.id), who, "api").actor
+                return plans.apply(own, own.get_one(Plan, number), who, "api").actor
             except (PlanNotReady, PlanMoved):
                 return None
 
@@ -144,7 +144,7 @@ def test_a_plan_is_applied_once_also_by_two_people_at_once(s, guestbook):
     with db.session() as later:
         assert later.query(Run).filter_by(action="restart", mode=Mode.APPLY).count() == 1
         with pytest.raises(PlanNotReady, match="applied already"):
-            _apply(later, later.get_one(Plan, plan.id))
+            _apply(later, later.get_one(Plan, number))
 
 
 # --- what moves
