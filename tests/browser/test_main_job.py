@@ -50,7 +50,7 @@ def _fill(page: Page, panel: Panel, kind: str, box: Box, name: str) -> None:
     page.goto(f"{panel.url}/new")
     page.get_by_role("link", name=kind, exact=True).click()
     page.get_by_label("Name needed").fill(name)
-    page.get_by_role("textbox", name="Repository").fill(box.repos[name])
+    page.locator("input[name$='_repo']").fill(box.repos[name])
     page.get_by_role("textbox", name=re.compile(r"^Domain( needed)?$")).fill(box.domains[name])
     for details in page.locator("details.group:not([open]) > summary").all():
         details.click()
