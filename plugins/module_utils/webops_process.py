@@ -87,6 +87,7 @@ class Processes:
         started = [name for name, description in wanted.items()
                    if anew or self._read(name) != description or not self._runs(name)]
         since = time.time() - 0.5
+        before = {name: self._invocation(name) for name in started}
         os.makedirs(self.directory, mode=0o755, exist_ok=True)
         for name in started:
             write_json(os.path.join(self.directory, name), wanted[name], 0o644)
@@ -94,7 +95,7 @@ class Processes:
             done = systemctl(*verb, self.unit(name))
             if done.returncode:
                 raise self._refusal(name, done.stderr.strip() or "systemd gave no reason", since)
-        self._settle([name for name in started if not is_job(name)], since)
+        self._settle({name: before[name] for name in started if not is_job(name)}, since)
         return started
 
     def end(self):
@@ -113,12 +114,20 @@ class Processes:
     def _runs(self, instance):
         return state(self.unit(instance)) in ("active", "activating", "reloading")
 
-    def _settle(self, instances, since):
-        """Wait until each has run for a moment. Raises Refused with the words of one that ends at once."""
-        until, waiting = time.monotonic() + WAIT_SECONDS, dict.fromkeys(instances)
+    def _invocation(self, instance):
+        return show(self.unit(instance), "InvocationID").get("InvocationID")
+
+    def _settle(self, before, since):
+        """Wait until each has run for a moment. Raises Refused with the words of one that ends at once.
+
+        `before` names each one's invocation until now: how that one ended says nothing of the new one.
+        """
+        until, waiting = time.monotonic() + WAIT_SECONDS, dict.fromkeys(before)
         while waiting and time.monotonic() < until:
             for name in list(waiting):
-                facts = show(self.unit(name), "ActiveState", "SubState", "NRestarts", "Job")
+                facts = show(self.unit(name), "ActiveState", "SubState", "NRestarts", "Job", "InvocationID")
+                if facts.get("InvocationID") == before[name]:
+                    continue
                 if self._ended(facts):
                     raise self._refusal(name, self._last_words(name, since), since)
                 if facts.get("ActiveState") == "active" and facts.get("Job", "0") in ("", "0"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -89,9 +90,9 @@ def test_all_are_started_and_what_is_gone_is_stopped(module, processes, monkeypa
 
     monkeypatch.setattr(process, "systemctl", systemctl)
     monkeypatch.setattr(process, "state", lambda unit: states.get(unit, "inactive"))
-    monkeypatch.setattr(
-        process, "show", lambda unit, *_names: {"ActiveState": states.get(unit), "NRestarts": "0", "Job": ""}
-    )
+    starts = itertools.count()
+    monkeypatch.setattr(process, "show", lambda unit, *_names: {
+        "ActiveState": states.get(unit), "NRestarts": "0", "Job": "", "InvocationID": next(starts)})
     monkeypatch.setattr(process, "SETTLED_SECONDS", 0)
     assert processes.follow(RELEASE, {}) == ["worker@1", "worker@2", "cron-nightly"]
     assert calls == [
@@ -123,7 +124,8 @@ def test_one_that_ends_at_once_is_told_with_its_own_words(module, processes, mon
     ]
     monkeypatch.setattr(process, "systemctl", lambda *_argv: type("Ended", (), {"returncode": 0, "stderr": ""}))
     monkeypatch.setattr(process, "state", lambda _unit: "inactive")
-    monkeypatch.setattr(process, "show", lambda *_names: facts)
+    starts = itertools.count()
+    monkeypatch.setattr(process, "show", lambda *_names: {**facts, "InvocationID": next(starts)})
     monkeypatch.setattr(process, "journal", lambda *_more: lines)
     with pytest.raises(module("webops_unit").Refused) as refused:
         processes.follow(RELEASE, {})
