@@ -102,7 +102,8 @@ def refuse_unconfirmed(releases, takes_away, confirmed):
         raise Refused(
             f"Migrations take something away: {said}.",
             "Nothing was migrated, and the release before serves on. Until traffic moves it still needs what goes, and "
-            "after a rollback too. If that is meant, confirm these migrations and deploy again: " + ", ".join(left))
+            "after a rollback too. If that is meant, plan it and confirm there, or apply with these as confirmed "
+            "migrations: " + ", ".join(left))
 
 
 def job(releases, release, params):

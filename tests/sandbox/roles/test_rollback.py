@@ -118,7 +118,7 @@ def test_a_migration_that_takes_something_away_waits_for_a_confirmation(app: App
     refused = app.play("deploy")
     assert refused.error["msg"] == ("Migrations take something away: book.0002_words renames the column text of "
                                     "message to words.")
-    assert refused.error["next"].endswith("deploy again: book.0002_words")
+    assert refused.error["next"].endswith("confirmed migrations: book.0002_words")
     assert app.release()["id"] == before and write_message(app, "Dora", "Still here") == "302"
     app.succeed("deploy", django_app_confirmed_migrations=["book.0002_words"])
     assert app.release()["id"] != before
