@@ -122,13 +122,14 @@ class Processes:
 
         `before` names each one's invocation until now: how that one ended says nothing of the new one.
         """
-        until, waiting = time.monotonic() + WAIT_SECONDS, dict.fromkeys(before)
+        until, waiting, restarts = time.monotonic() + WAIT_SECONDS, dict.fromkeys(before), {}
         while waiting and time.monotonic() < until:
             for name in list(waiting):
                 facts = show(self.unit(name), "ActiveState", "SubState", "NRestarts", "Job", "InvocationID")
                 if facts.get("InvocationID") == before[name]:
                     continue
-                if self._ended(facts):
+                # systemd does not always count anew when it is told to restart.
+                if self._ended(facts, restarts.setdefault(name, facts.get("NRestarts"))):
                     raise self._refusal(name, self._last_words(name, since), since)
                 if facts.get("ActiveState") == "active" and facts.get("Job", "0") in ("", "0"):
                     waiting[name] = waiting[name] or time.monotonic()
@@ -136,9 +137,9 @@ class Processes:
                         del waiting[name]
             time.sleep(0.1)
 
-    def _ended(self, facts):
+    def _ended(self, facts, restarts):
         return (facts.get("ActiveState") == "failed" or facts.get("SubState") == "auto-restart"
-                or facts.get("NRestarts", "0") != "0")
+                or facts.get("NRestarts") != restarts)
 
     def _last_words(self, instance, since):
         """The line that names the error, else the last one that the process itself wrote."""

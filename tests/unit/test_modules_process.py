@@ -112,7 +112,7 @@ def test_all_are_started_and_what_is_gone_is_stopped(module, processes, monkeypa
 
 
 @pytest.mark.parametrize(
-    "facts", [{"ActiveState": "failed"}, {"SubState": "auto-restart"}, {"ActiveState": "active", "NRestarts": "1"}]
+    "facts", [{"ActiveState": "failed"}, {"SubState": "auto-restart"}, {"ActiveState": "active", "Job": "5"}]
 )
 def test_one_that_ends_at_once_is_told_with_its_own_words(module, processes, monkeypatch, facts):
     process = module("webops_process")
@@ -125,7 +125,8 @@ def test_one_that_ends_at_once_is_told_with_its_own_words(module, processes, mon
     monkeypatch.setattr(process, "systemctl", lambda *_argv: type("Ended", (), {"returncode": 0, "stderr": ""}))
     monkeypatch.setattr(process, "state", lambda _unit: "inactive")
     starts = itertools.count()
-    monkeypatch.setattr(process, "show", lambda *_names: {**facts, "InvocationID": next(starts)})
+    monkeypatch.setattr(process, "show", lambda *_names: {
+        "NRestarts": str(next(starts)), "InvocationID": next(starts), **facts})
     monkeypatch.setattr(process, "journal", lambda *_more: lines)
     with pytest.raises(module("webops_unit").Refused) as refused:
         processes.follow(RELEASE, {})
