@@ -90,7 +90,9 @@ def test_every_field_refuses_or_keeps(world: World, name: str, tmp_path: Path) -
         page = " ".join(_by_form(world, kind, values).split())
         said = " ".join(_by_command_line(world, kind, values, tmp_path).split())
         for field, message in refused.items():
-            assert " ".join(message.split()) in page, (field, message, page)
+            # The lines of a form are the items of a list: there a line's end cannot be within one.
+            if not ("\n" in text and field.endswith("]")):
+                assert " ".join(message.split()) in page, (field, message, page)
             assert _short(field) in said and " ".join(message.split()) in said, (field, said)
     assert world.api("GET", "/resources/canary").status_code == 404
 
@@ -101,7 +103,7 @@ def _is_free(kind: Kind, key: str) -> bool:
     assert parameter
     if parameter.suboptions or parameter.choices:
         return is_pairs(parameter)
-    return parameter.format in ("", "line", "relative_path")
+    return parameter.format in ("", "line", "relative_path", "token")
 
 
 def _accepted(kind: Kind, turn: int) -> dict[str, Any]:
@@ -117,7 +119,7 @@ def _accepted(kind: Kind, turn: int) -> dict[str, Any]:
 
     found: dict[str, Any] = {}
     for place, one in enumerate(takes_text(kind.main)):
-        if not _is_free(kind, one.key):
+        if not _is_free(kind, one.key) or one.name == "django_app_directory":  # a check looks for it in the repository
             continue
         if is_pairs(one):
             found[one.name] = [item for item in named(one, TEXTS) if fits(one.key, [item])]
