@@ -128,13 +128,18 @@ def pull_plug(place: Place, name: str) -> None:
 def clear(place: Place, name: str) -> None:
     """End what still lives in the server's control groups and delete them."""
     for group in control_groups(place, name):
-        deadline = time.monotonic() + 5
-        while (pids := members(group)) and time.monotonic() < deadline:
-            for pid in pids:
-                process.send(pid, signal.SIGKILL)
-            time.sleep(0.02)
-        for path, _, _ in os.walk(group, topdown=False):
-            Path(path).rmdir()
+        deadline = time.monotonic() + 15
+        while group.exists():
+            try:
+                for pid in members(group):
+                    process.send(pid, signal.SIGKILL)
+                for path, _, _ in os.walk(group, topdown=False):
+                    Path(path).rmdir()
+            except OSError:
+                # Busy for a moment: whoever was killed there is still being taken down.
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
 
 
 def members(group: Path) -> list[int]:
