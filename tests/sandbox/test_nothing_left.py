@@ -86,6 +86,9 @@ def test_a_signal_in_the_middle_of_booting_ends_it_tidily(place: Place, after: f
 @pytest.mark.parametrize("after", [0.1, 0.3, 0.5, 1.5])
 def test_what_a_killed_suite_left_is_found_and_removed(place: Place, after: float) -> None:
     child = begin(place, "begun")
+    deadline = time.monotonic() + 30
+    while not left(place) and time.monotonic() < deadline:
+        time.sleep(0.02)
     time.sleep(after)
     child.kill()
     child.wait()
