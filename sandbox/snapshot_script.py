@@ -20,7 +20,7 @@ PASSING = (".dpkg-old", ".pyc", "/.updated", "/ld.so.cache", ".lock", "/passwd-"
 # PostgreSQL's own files come and go as it works: databases and roles are listed by name instead.
 ENGINE = "/var/lib/postgresql/"
 UNIT_TYPES = "--type=service,socket,timer,path,mount"
-PASSING_UNITS = ("user@", "user-runtime-dir@", "run-")
+PASSING_UNITS = ("user@", "user-runtime-dir@", "run-", "session-")
 
 
 USERS = {entry.pw_uid: entry.pw_name for entry in pwd.getpwall()}
@@ -76,7 +76,9 @@ def systemctl(*argv: str) -> list[str]:
 
 def units() -> Iterator[str]:
     for line in systemctl("list-unit-files"):
-        yield "unit-file " + " ".join(line.split()[:2])
+        name, state = line.split()[:2]
+        if not name.startswith(PASSING_UNITS):
+            yield f"unit-file {name} {state}"
     for line in systemctl("list-units", "--all", UNIT_TYPES):
         name, _, active = line.split()[:3]
         if active in ("active", "failed") and not name.startswith(PASSING_UNITS):
