@@ -87,6 +87,16 @@ class Database:
         """Rows that were ever inserted, updated or deleted, by table."""
         return json.loads(self.ask(COUNTERS))
 
+    def settled_counters(self):
+        """The same, once nothing more comes: what a connection wrote is counted a moment after it has ended."""
+        last, until = self.counters(), time.monotonic() + 3
+        while time.monotonic() < until:
+            time.sleep(0.3)
+            last, before = self.counters(), last
+            if last == before:
+                break
+        return last
+
 
 class Snapshot:
     def __init__(self, wanted, name):
@@ -139,7 +149,7 @@ def refuse_full_disk(database, directory):
 def mark(wanted):
     """Count writes from here: what migrations wrote themselves is not lost by going back."""
     snapshot = Snapshot(wanted, wanted["release"])
-    snapshot.write_notes(**{**snapshot.read_notes(), "counters": Database(wanted["variable"]).counters()})
+    snapshot.write_notes(**{**snapshot.read_notes(), "counters": Database(wanted["variable"]).settled_counters()})
     return {}
 
 

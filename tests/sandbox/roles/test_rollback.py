@@ -76,13 +76,14 @@ def test_each_kept_release_comes_back_as_it_was_and_no_request_is_lost(app: App)
 
 def test_a_bad_migration_is_undone_with_its_data_in_one_command(app: App) -> None:
     assert write_message(app, "Ada", "Before the migration") == "302"
+    # PostgreSQL's counters follow a connection that stays open by up to ten seconds.
+    app.ready.run("sleep", "11")
     before = app.release()["id"]
     app.repository.commit("A bad migration", {"book/migrations/0002_place.py": ADD_PLACE})
     deployed = app.succeed("deploy")
     assert {"Keep the database as it is", "Migrate the database"} <= set(deployed.changed)
     assert rows(app) == ["overwritten by a bad migration"]
     assert write_message(app, "Bob", "After it") == "302"
-    # PostgreSQL's counters follow a connection that stays open by up to ten seconds.
     app.ready.run("sleep", "11")
     planned = app.rehearse("rollback", django_app_rollback_data=True)
     assert planned.results["Let the earlier release serve again"]["lost"]["tables"]["public.book_message"] == 1
