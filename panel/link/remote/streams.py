@@ -15,13 +15,10 @@ CREDIT = 500
 MOST_STREAMS = 32
 
 
-class Stream:
-    """All sources of one request. `send` gets {"lines": [...]} and at last {"end": ""} or {"end": why}."""
+class Flow:
+    """What one reader is sent, piece by piece, by a thread of its own (`_run`), as far as there is credit for it."""
 
-    def __init__(self, wanted: Wanted, units: list[str], files: list[str], send: Callable[[dict[str, Any]], None]):
-        self.wanted = wanted
-        self.sources: list[Journal | File] = [Journal(units)] if units else []
-        self.sources += [File(path) for path in files]
+    def __init__(self, send: Callable[[dict[str, Any]], None]) -> None:
         self.send = send
         self.credit = CREDIT
         self.ended = False
@@ -37,9 +34,26 @@ class Stream:
             self.changed.notify_all()
 
     def stop(self) -> None:
+        """Nobody reads any more."""
         with self.changed:
             self.ended = True
             self.changed.notify_all()
+
+    def _run(self) -> None:
+        raise NotImplementedError
+
+
+class Stream(Flow):
+    """All sources of one request. `send` gets {"lines": [...]} and at last {"end": ""} or {"end": why}."""
+
+    def __init__(self, wanted: Wanted, units: list[str], files: list[str], send: Callable[[dict[str, Any]], None]):
+        super().__init__(send)
+        self.wanted = wanted
+        self.sources: list[Journal | File] = [Journal(units)] if units else []
+        self.sources += [File(path) for path in files]
+
+    def stop(self) -> None:
+        super().stop()
         for source in self.sources:
             source.close()
 

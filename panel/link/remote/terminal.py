@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from panel.link.remote.streams import CREDIT
+from panel.link.remote.streams import Flow
 
 _ROOT = Path("/srv/webops")
 _PIECE = 8192
@@ -33,32 +33,18 @@ class Refused(Exception):
     """There is nothing to start; the text says why."""
 
 
-class Terminal:
-    """The life of one command. `send` gets {"lines": [["out", base64] | ["exit", code] | ["note", words]]}, {"end"}."""
+class Terminal(Flow):
+    """The life of one command. When it is stopped, the program learns it from its terminal, which closes.
+
+    `send` gets {"lines": [["out", base64] | ["exit", code] | ["note", words]]}, {"end"}.
+    """
 
     def __init__(self, wanted: dict[str, Any], keeper: str, send: Callable[[dict[str, Any]], None]) -> None:
+        super().__init__(send)
         self.wanted = wanted
         self.keeper = keeper
-        self.send = send
-        self.credit = CREDIT
-        self.ended = False
-        self.changed = threading.Condition()
         self.typed: queue.Queue[bytes | None] = queue.Queue(_MOST_TYPED)
         self.heard = self.began = time.monotonic()
-
-    def start(self) -> None:
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def more(self, lines: int) -> None:
-        with self.changed:
-            self.credit += lines
-            self.changed.notify_all()
-
-    def stop(self) -> None:
-        """Nobody looks any more. The program learns it from its terminal, which closes."""
-        with self.changed:
-            self.ended = True
-            self.changed.notify_all()
 
     def type(self, data: bytes | None) -> None:
         """What was typed; None: nothing more will be."""
