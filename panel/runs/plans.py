@@ -45,20 +45,22 @@ def make(session: Session, *, given: Mapping[str, Any], actor: str, door: str, a
 
 def again(session: Session, plan: Plan, actor: str, door: str) -> Plan:
     """The same wish, looked at anew. COMMITS. Errors as `make`."""
-    secrets = fingerprint.opened(plan)["secrets"]
     if plan.action == "main":
         assert plan.server
-        given = {**plan.values, **{name: value or [] for name, value in secrets.items()}}
-        return make(session, kind=plan.kind, name=plan.resource_name, server=plan.server, given=given, actor=actor,
-                    door=door, timeout=plan.timeout)
+        return make(session, kind=plan.kind, name=plan.resource_name, server=plan.server, given=_given(plan),
+                    actor=actor, door=door, timeout=plan.timeout)
     if plan.resource is None:
         raise Unknown(f"{plan.resource_name} is gone, so there is nothing to plan.")
-    return make(session, resource=plan.resource, action=plan.action, given=_own(plan, secrets), actor=actor,
-                door=door, timeout=plan.timeout)
+    return make(session, resource=plan.resource, action=plan.action, given=_given(plan), actor=actor, door=door,
+                timeout=plan.timeout)
 
 
-def _own(plan: Plan, secrets: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a plan that its action itself takes."""
+def _given(plan: Plan) -> dict[str, Any]:
+    """What a plan was asked with: of Apply all its values, of another action those that it takes itself."""
+    secrets = fingerprint.opened(plan)["secrets"]
+    if plan.action == "main":
+        # An empty secret was taken away in the plan; left out it would be kept.
+        return {**plan.values, **{name: value or [] for name, value in secrets.items()}}
     spec = catalog().kind(plan.kind).actions.get(plan.action)
     return {name: value for name, value in {**plan.values, **secrets}.items() if spec and spec.parameter(name)}
 
@@ -157,16 +159,12 @@ def conditions(plan: Plan, confirm_migrations: Sequence[str] = ()) -> dict[str, 
 
 
 def _submit(session: Session, plan: Plan, actor: str, door: str, extra: Extra) -> Run:
-    secrets = fingerprint.opened(plan)["secrets"]
     if plan.action == "main":
         assert plan.server
-        # An empty secret was taken away in the plan; left out it would be kept.
-        return resources.ask(
-            session, kind=plan.kind, name=plan.resource_name, server=plan.server,
-            given={**plan.values, **{name: value or [] for name, value in secrets.items()}},
-            actor=actor, door=door, timeout=plan.timeout, extra=extra)
+        return resources.ask(session, kind=plan.kind, name=plan.resource_name, server=plan.server, given=_given(plan),
+                             actor=actor, door=door, timeout=plan.timeout, extra=extra)
     assert plan.resource
-    return resources.act(session, resource=plan.resource, action=plan.action, given=_own(plan, secrets), actor=actor,
+    return resources.act(session, resource=plan.resource, action=plan.action, given=_given(plan), actor=actor,
                          door=door, timeout=plan.timeout, extra=extra)
 
 
