@@ -12,6 +12,7 @@ import subprocess
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from sandbox.errors import CannotBoot, SandboxError
@@ -143,17 +144,21 @@ def apt_settings() -> str:
     return "".join(f"{line}\n" for line in lines if keep.match(line) and not line.endswith(' "";'))
 
 
+@cache
+def package_sources() -> str:
+    """What apt on this host says of its sources, a line each; nothing without apt. Asked once: it takes its time."""
+    if not shutil.which("apt-get", path=path()):
+        return ""
+    form = "$(ORIGIN)|$(REPO_URI)|$(RELEASE)|$(COMPONENT)"
+    return call(["apt-get", "indextargets", "--format", form, "Created-By: Packages"])
+
+
 def debian_archive(suite: str = "", described: str | None = None) -> str | None:
     """Where this host itself gets Debian from: the address of its archive, or of its "-security" one.
 
     None where it is no Debian, or the address is none that a server could use as well. `described`: what apt says.
     """
-    if described is None:
-        if not shutil.which("apt-get", path=path()):
-            return None
-        form = "$(ORIGIN)|$(REPO_URI)|$(RELEASE)|$(COMPONENT)"
-        described = call(["apt-get", "indextargets", "--format", form, "Created-By: Packages"])
-    for line in described.splitlines():
+    for line in (package_sources() if described is None else described).splitlines():
         origin, address, release, component = line.strip().split("|")
         # A source that was never fetched has no origin yet; Debian's own archives have the same end everywhere.
         is_debian = origin == "Debian" or (not origin and address.rstrip("/").endswith(f"/debian{suite}"))
