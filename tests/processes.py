@@ -12,6 +12,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,3 +100,18 @@ def fingerprints(known_hosts: Path, address: str) -> set[str]:
     keys = [line.split()[2] for line in known_hosts.read_text().splitlines() if address in line.split()[0]]
     return {"SHA256:" + base64.b64encode(hashlib.sha256(base64.b64decode(key)).digest()).decode().rstrip("=")
             for key in keys}
+
+
+@contextmanager
+def empty_panel(name: str, **more: str) -> Iterator[Panel]:
+    """All of WebOps in a folder of its own, empty, with one administrator."""
+    folder = short_folder(name)
+    processes = Processes(folder, **more)
+    try:
+        processes.start("up")
+        processes.answers()
+        shown = processes.run("-m", "cli", "user", "add", "ada", "--admin").strip().splitlines()
+        yield Panel(processes.url, "ada", shown[-1].split()[-1], folder)
+    finally:
+        processes.stop()
+        shutil.rmtree(folder, ignore_errors=True)

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
 from tests.believable import PASSWORD
-from tests.processes import Panel, Processes, fingerprints, short_folder
+from tests.processes import Panel, Processes, empty_panel, fingerprints, short_folder
 
 _LAUNCH = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
 
@@ -119,16 +119,8 @@ def box() -> Iterator[Box]:
 @pytest.fixture(scope="session")
 def panel(box: Box) -> Iterator[Panel]:
     """All of WebOps, empty, with one administrator."""
-    folder = short_folder("panel")
-    processes = Processes(folder, WEBOPS_GIT_NETWORKS=box.subnet)
-    try:
-        processes.start("up")
-        processes.answers()
-        shown = processes.run("-m", "cli", "user", "add", "ada", "--admin").strip().splitlines()
-        yield Panel(processes.url, "ada", shown[-1].split()[-1], folder)
-    finally:
-        processes.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+    with empty_panel("panel", WEBOPS_GIT_NETWORKS=box.subnet) as made:
+        yield made
 
 
 def sign_in(page: Page, panel: Panel) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from sandbox import Sandbox, Server, sandbox, why_not
 from tests.browser.conftest import Panel, sign_in
-from tests.processes import Processes, fingerprints, short_folder
+from tests.processes import empty_panel, fingerprints
 from tests.sandbox.roles.conftest import boot
 
 pytestmark = [pytest.mark.browser, pytest.mark.sandbox]
@@ -32,16 +31,8 @@ def ground() -> Iterator[Sandbox]:
 @pytest.fixture(scope="module")
 def empty(ground: Sandbox) -> Iterator[Panel]:
     """All of WebOps, and nothing in it."""
-    folder = short_folder("contact")
-    processes = Processes(folder)
-    try:
-        processes.start("up")
-        processes.answers()
-        shown = processes.run("-m", "cli", "user", "add", "ada", "--admin").strip().splitlines()
-        yield Panel(processes.url, "ada", shown[-1].split()[-1], folder)
-    finally:
-        processes.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+    with empty_panel("contact") as made:
+        yield made
 
 
 def _ended_well(page: Page, heading: str) -> None:
