@@ -51,7 +51,8 @@ def _chosen(found: list[releases.Release], a: str, b: str) -> tuple[str, str]:
     live = next((one for one in found if one.live), None)
     if live is None:
         return a, b
-    older = [one.id for one in found if one.served and one.id < live.id]
+    older = [one.id for one in found if one.id == live.before] or [
+        one.id for one in found if one.served and one.id < live.id]
     newer = [one.id for one in found if one.id > live.id]
     usual = (older[0], live.id) if older else (live.id, newer[0] if newer else "")
     return a or usual[0], b or usual[1]

@@ -106,6 +106,8 @@ class Releases:
 def turned(record, live, run):
     """The record of a release that begins to serve in place of `live`: by whom, when; again: that it was gone back to.
 
+    What it came after (`before`) stays what it was at first, so that going back twice leads on and not to and fro.
+
     `run`: {id, actor} of the run of WebOps; {} where a play is run by hand.
     """
     now = time.time()
@@ -114,7 +116,12 @@ def turned(record, live, run):
     if record.get("went_live"):
         return {**record, "back": {"at": at, "from": live.get("id"), **who}}
     made = calendar.timegm(time.strptime(record["id"][:15], "%Y%m%d-%H%M%S"))
-    return {**record, "went_live": at, "seconds": round(max(now - made, 0), 1), **who}
+    return {**record, "before": live.get("id"), "went_live": at, "seconds": round(max(now - made, 0), 1), **who}
+
+
+def began(record):
+    """When a release last began to serve, in ISO 8601; "" for one that never did."""
+    return (record.get("back") or {}).get("at") or record.get("went_live") or ""
 
 
 def fingerprint(value):

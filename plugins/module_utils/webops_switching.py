@@ -152,8 +152,6 @@ class Switch:
     def _write_down(self):
         live = self.releases.live() or {}
         record = {**self.release, "served": True}
-        if live and live["id"] != record["id"]:
-            record["before"] = live["id"]
         if live.get("id") != record["id"]:
             record = turned(record, live, self.params["run"])
         self.releases.save(record)

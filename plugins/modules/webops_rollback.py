@@ -44,7 +44,7 @@ import contextlib
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.webops_release import Releases
+from ansible.module_utils.webops_release import Releases, began
 from ansible.module_utils.webops_snapshots import snapshot
 from ansible.module_utils.webops_switching import ARGUMENTS, Switch
 from ansible.module_utils.webops_unit import Refused
@@ -87,7 +87,9 @@ def choose(releases, wanted):
         commit = wanted if len(wanted) >= 7 else None
         found = [one for one in served if wanted == one["id"] or (commit and one["commit"].startswith(commit))]
     else:
-        found = [one for one in served if one["id"] < live["id"]]
+        # By id only where the record of the one before is gone, or is from before there were such records.
+        found = [one for one in served if one["id"] == live.get("before")] or \
+            [one for one in served if one["id"] < live["id"]]
     if found:
         return found[-1]
     there = "; ".join(f"{one['id']} ({one['subject'][:60]})" for one in reversed(served) if one["id"] != live["id"])
@@ -127,10 +129,10 @@ class WithData:
                 "webops_summary": f"{self.target['id']} serves again with its data · {said(lost)}"}
 
     def _ask(self, step, **more):
-        """Ids sort by time, so the releases since are those with a greater one."""
-        since = [one["id"] for one in self.releases.all() if one["id"] > self.target["id"]]
-        return snapshot(self.releases, self.params, step=step, release=self.target["id"], after=since,
-                        now=self.live["id"], **more)
+        served = sorted([began(one), one["id"]] for one in self.releases.all() if one.get("served"))
+        first = [began(self.target), self.target["id"]]
+        since = [one for one in served if one >= first and one[1] != self.live["id"]]
+        return snapshot(self.releases, self.params, step=step, since=since, release=self.live["id"], **more)
 
     @contextlib.contextmanager
     def _maintenance(self):

@@ -4,6 +4,7 @@ The address comes from the app's variables and goes on to PostgreSQL's programs 
 user can read it. A snapshot is <directory>/<release>.dump (pg_dump's own format) with <release>.json beside it.
 """
 
+import calendar
 import json
 import os
 import subprocess
@@ -154,7 +155,7 @@ def mark(wanted):
 
 
 def count(wanted):
-    """What was written since the snapshot that going back to `release` would use.
+    """What was written since the snapshot that would be gone back to.
 
     The counters of a connection that stays open come up to ten seconds late; of one that has ended they are exact.
     """
@@ -171,25 +172,34 @@ def count(wanted):
 
 
 def chosen(wanted):
-    """The first snapshot taken when `release` was left, or later; `after` are the releases since, oldest first."""
-    for name in [wanted["release"], *wanted["after"]]:
-        if Snapshot(wanted, name).exists():
+    """The first snapshot that was taken of what serves `since` then: [[when it began, release], …], oldest first.
+
+    An older one of the same release is from a time that was gone back from.
+    """
+    for began, name in wanted["since"]:
+        snapshot = Snapshot(wanted, name)
+        if snapshot.exists() and snapshot.read_notes().get("at", 0) >= seconds(began):
             return name
     raise Stop("There is no snapshot from the time of that release: no migration has run since, or snapshots are off.",
                "Roll back without its data: the database fits that release, or has to be brought back from a backup.")
 
 
+def seconds(moment):
+    """ISO 8601 in UTC as seconds since 1970; 0 for none."""
+    return calendar.timegm(time.strptime(moment, "%Y-%m-%dT%H:%M:%SZ")) if moment else 0
+
+
 def restore(wanted):
-    """Bring the data back, in one transaction: all of it or nothing. What is there now is kept as `now` first."""
+    """Bring the data back, in one transaction: all of it or nothing. What is there now is kept as that of `release`."""
     lost = count(wanted)
-    save({**wanted, "release": wanted["now"]})
+    save(wanted)
     bring_back(wanted, lost["snapshot"])
     return lost
 
 
 def undo(wanted):
     """After `restore`: what was there before."""
-    bring_back(wanted, wanted["now"])
+    bring_back(wanted, wanted["release"])
     return {}
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+from collections.abc import Callable
+from types import ModuleType
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "plugins" / "programs"))
-import migrations
-
+Program = Callable[[str], ModuleType]
 FILE = """
 from django.db import migrations, models
 from django.db.migrations import DeleteModel
@@ -32,8 +30,8 @@ class Migration(migrations.Migration):
 """
 
 
-def test_what_goes_is_said_and_what_comes_is_not() -> None:
-    assert migrations.written(FILE) == [
+def test_what_goes_is_said_and_what_comes_is_not(program: Program) -> None:
+    assert program("migrations").written(FILE) == [
         "drops the column note of order",
         "renames the column mail of order to email",
         "drops the table of Coupon",
@@ -44,12 +42,12 @@ def test_what_goes_is_said_and_what_comes_is_not() -> None:
     ]
 
 
-def test_a_file_that_is_no_python_takes_nothing_away() -> None:
-    assert migrations.written("class Migration(:") == []
-    assert migrations.written("operations = 5\n") == []
+def test_a_file_that_is_no_python_takes_nothing_away(program: Program) -> None:
+    assert program("migrations").written("class Migration(:") == []
+    assert program("migrations").written("operations = 5\n") == []
 
 
-def test_operations_of_the_project_itself_are_said_alike() -> None:
-    assert migrations.in_words("RemoveField", {"model_name": "order", "name": "note"}) == \
+def test_operations_of_the_project_itself_are_said_alike(program: Program) -> None:
+    assert program("migrations").in_words("RemoveField", {"model_name": "order", "name": "note"}) == \
         "drops the column note of order"
-    assert migrations.in_words("CreateModel", {"name": "Order"}) is None
+    assert program("migrations").in_words("CreateModel", {"name": "Order"}) is None

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.unit.test_modules_release import module, releases
+from tests.unit.test_modules_release import releases
 
-__all__ = ["module", "releases"]
+__all__ = ["releases"]
 CONTRACT = {
     "processes": [{"name": "worker", "command": ["celery", "-A", "shop"], "count": 2, "memory": "1G"}],
     "cron": [{"name": "nightly", "schedule": "daily", "command": ["/bin/sh", "-c", "echo $X"]}],

@@ -1,6 +1,5 @@
 """What runs as an app's own user: fetching a commit, building a release. Real git repositories, real environments."""
 
-import importlib
 import json
 import os
 import subprocess
@@ -10,17 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests.contracts import contract
-
-PROGRAMS = Path(__file__).parents[2] / "plugins" / "programs"
-
-
-@pytest.fixture
-def program(monkeypatch):
-    """A program by its name, imported as it is on a server: beside the others."""
-    monkeypatch.syspath_prepend(str(PROGRAMS))
-    yield importlib.import_module
-    for path in PROGRAMS.glob("*.py"):
-        sys.modules.pop(path.stem, None)
 
 
 def git(where, *arguments):
@@ -270,3 +258,20 @@ def test_the_cause_of_a_failed_installation_is_found(program):
     output = ("Using Python 3.11\n  × No solution found when resolving dependencies:\n"
               "  ╰─▶ Because nope was not found in the registry\n")
     assert program("python_env").reason(output) == "Because nope was not found in the registry"
+
+
+def test_the_data_that_comes_back_is_of_the_time_when_the_release_was_left_last(program, tmp_path):
+    """first → second (migrated) → back to first → third: what was kept before `second` is older than that."""
+    snapshot = program("snapshot")
+    wanted = {"directory": str(tmp_path), "since": [["2026-11-22T10:20:00Z", "first"]]}
+
+    def keep(moment):
+        one = snapshot.Snapshot(wanted, "first")
+        Path(one.dump).write_text("")
+        one.write_notes(at=snapshot.seconds(moment), counters={})
+
+    keep("2026-11-22T10:10:00Z")
+    with pytest.raises(program("report").Stop, match="no snapshot from the time of that release"):
+        snapshot.chosen(wanted)
+    keep("2026-11-22T10:30:00Z")
+    assert snapshot.chosen(wanted) == "first"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import socket
@@ -12,23 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible.module_utils import basic
-
-PLUGINS = Path(__file__).parents[2] / "plugins"
-
-
-@pytest.fixture
-def module(monkeypatch):
-    """A module or module_util by its name, found as Ansible finds it."""
-    import ansible.module_utils as home
-
-    monkeypatch.setattr(home, "__path__", [*home.__path__, str(PLUGINS / "module_utils")])
-    monkeypatch.syspath_prepend(str(PLUGINS / "modules"))
-    assert basic
-    yield lambda name: importlib.import_module(
-        name if (PLUGINS / "modules" / f"{name}.py").exists() else f"ansible.module_utils.{name}")
-    for name in [name for name in sys.modules if name.rpartition(".")[2].startswith("webops_")]:
-        del sys.modules[name]
 
 
 @pytest.fixture
@@ -161,6 +143,24 @@ def test_who_let_a_release_go_live_is_written_down_and_who_went_back_to_it(modul
     again = turned(first, {"id": "20261123-100000-81aa0de"}, {"id": 9, "actor": "grace"})
     assert (again["run"], again["went_live"]) == (7, first["went_live"])
     assert {**again["back"], "at": ""} == {"at": "", "from": "20261123-100000-81aa0de", "run": 9, "actor": "grace"}
+
+
+def test_going_back_twice_leads_on_and_a_release_that_was_gone_back_from_is_not_the_one_before(module, releases):
+    turned, rollback = module("webops_release").turned, module("webops_rollback")
+    names = [f"20261122-10000{number}-4f1c9aa" for number in range(4)]
+
+    def serve(name):
+        record = turned(releases.get(name) or {"id": name, "commit": "", "subject": ""}, releases.live() or {}, {})
+        releases.save({**record, "served": True})
+        releases.make_live(record)
+
+    for name in names[:3]:
+        serve(name)
+    for expected in (names[1], names[0]):
+        assert rollback.choose(releases, "")["id"] == expected
+        serve(expected)
+    serve(names[3])
+    assert rollback.choose(releases, "")["id"] == names[0]
 
 
 def test_the_end_of_a_task_is_read_between_its_marks(module):

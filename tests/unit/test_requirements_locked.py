@@ -1,6 +1,5 @@
 """Projects of Poetry and Pipenv are installed by uv, at the versions that their lock names."""
 
-import importlib
 import json
 import subprocess
 import sys
@@ -8,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-PROGRAMS = Path(__file__).parents[2] / "plugins" / "programs"
 POETRY = """
 [tool.poetry]
 name = "shop"
@@ -50,14 +48,6 @@ type = "git"
 url = "https://git.example.org/tool.git"
 resolved_reference = "0123456789abcdef"
 """
-
-
-@pytest.fixture
-def program(monkeypatch):
-    monkeypatch.syspath_prepend(str(PROGRAMS))
-    yield importlib.import_module
-    for path in PROGRAMS.glob("*.py"):
-        sys.modules.pop(path.stem, None)
 
 
 @pytest.mark.parametrize(
