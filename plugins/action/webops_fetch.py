@@ -41,7 +41,8 @@ class ActionModule(ActionBase):
         sort = self._task.args.get("sort")
         return {
             "webops_fetch": ("report", "listing", "login", "submodules", "lfs", "migrations", "fetch"),
-            "webops_build": ("report", "tree", "commands", "migrations", "locked", "python_env", f"{sort}_build"),
+            "webops_build": ("report", "tree", "commands", "migrations", "locked", "caches", "python_env",
+                             f"{sort}_build"),
             "webops_snapshot": ("report", "snapshot"),
             "webops_rollback": ("report", "snapshot"),
         }[self._task.action.rpartition(".")[2]]

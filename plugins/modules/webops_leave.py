@@ -14,6 +14,7 @@ description:
 options:
   step: {description: What to do., type: str, required: true, choices: [look, files, accounts]}
   paths: {description: What goes with all that is below it., type: list, elements: str, default: []}
+  empty: {description: Directories that go where nothing lies in them any more., type: list, elements: str, default: []}
   units: {description: Units to stop before their files go., type: list, elements: str, default: []}
   accounts:
     description: "C({name, mark}), in the order in which they go. Another's account of such a name stays."
@@ -59,6 +60,7 @@ def main():
         argument_spec={
             "step": {"type": "str", "required": True, "choices": ["look", "files", "accounts"]},
             "paths": {"type": "list", "elements": "str", "default": []},
+            "empty": {"type": "list", "elements": "str", "default": []},
             "units": {"type": "list", "elements": "str", "default": []},
             "accounts": {"type": "list", "elements": "dict", "default": []},
             "group": {"type": "str", "default": ""},
@@ -116,10 +118,11 @@ def kept_data():
 
 def take_files(params, check):
     removed = take_paths(params, check, params["units"])
-    if os.path.isdir(APPS) and not kept_data():
-        removed.append(APPS)
-        if not check:
-            os.rmdir(APPS)
+    for directory in [APPS, *params["empty"]]:
+        if os.path.isdir(directory) and not os.listdir(directory):
+            removed.append(directory)
+            if not check:
+                os.rmdir(directory)
     return removed, f"{len(removed)} paths removed" if removed else ""
 
 

@@ -30,6 +30,11 @@ options:
     description: Whether, in check mode, something it depends on is still to change.
     type: bool
     default: false
+  migrated:
+    description: Migrations that were applied for this release; when it fails, the last one is named.
+    type: list
+    elements: str
+    default: []
 author: WebOps
 """
 RETURN = r"""
@@ -55,13 +60,15 @@ def main():
             "action": {"type": "str", "required": True, "choices": ["release", "restart", "stop", "start"]},
             "release": {"type": "dict"},
             "follows": {"type": "bool", "default": False},
+            "migrated": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
     try:
         module.exit_json(**switch(module.params, module.check_mode))
     except Refused as refused:
-        module.fail_json(msg=str(refused), next=refused.next, journal=refused.journal, **refused.facts)
+        module.fail_json(msg=str(refused), next=refused.next + stands(module.params["migrated"]),
+                         journal=refused.journal, **refused.facts)
 
 
 def switch(params, check):
@@ -72,6 +79,11 @@ def switch(params, check):
     if action == "release":
         return one.serve(follows=params["follows"])
     return {"restart": one.restart, "stop": one.stop, "start": one.start}[action]()
+
+
+def stands(migrated):
+    """Going on with the release before is no way back for the database."""
+    return f" Migrations of the new one were applied: the database stands at {migrated[-1]}." if migrated else ""
 
 
 if __name__ == "__main__":

@@ -27,13 +27,22 @@ options:
   timeout: {description: Seconds., type: int, default: 900}
   sentence: {description: What to say when it fails., type: str, default: The command failed.}
   then: {description: What to do next when it fails., type: str, default: The last lines say why.}
-  summary: {description: A regular expression; the lines it finds are the summary., type: str, default: ""}
+  summary: {description: A regular expression; what it finds in the lines is the summary., type: str, default: ""}
+  reached:
+    description: "When it fails: begins a sentence that ends with the last of what C(summary) found."
+    type: str
+    default: ""
 author: WebOps
 """
 RETURN = r"""
 output:
   description: What the program wrote.
   type: list
+  returned: always
+found:
+  description: What C(summary) found.
+  type: list
+  elements: str
   returned: always
 """
 
@@ -58,12 +67,13 @@ def main():
             "sentence": {"type": "str", "default": "The command failed."},
             "then": {"type": "str", "default": "The last lines say why."},
             "summary": {"type": "str", "default": ""},
+            "reached": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )
     if module.check_mode:
         what = [module.params["argv"]] if module.params["argv"] else module.params["commands"]
-        module.exit_json(changed=True, output=[], msg="follows: " + "; ".join(map(shown, what)))
+        module.exit_json(changed=True, output=[], found=[], msg="follows: " + "; ".join(map(shown, what)))
     try:
         module.exit_json(**run(Releases(module.params["name"]), module.params))
     except Refused as refused:
@@ -77,7 +87,9 @@ def run(releases, params):
     lines = []
     for job in jobs(releases, release, params):
         lines += run_one(params, release, releases, job)
-    return {"changed": True, "output": lines, "webops_summary": summary(params["summary"], lines)}
+    found = matches(params["summary"], lines)
+    return {"changed": True, "output": lines, "found": found,
+            "webops_summary": summary(found) if params["summary"] else (lines or ["done"])[-1][:120]}
 
 
 def jobs(releases, release, params):
@@ -99,11 +111,16 @@ def run_one(params, release, releases, job):
         **job, "env_files": releases.env_files(release["id"]), "timeout": params["timeout"]})
     if ended.timeout:
         raise Refused(f"'{words}' was not done after {params['timeout']} seconds and was stopped.",
-                      params["then"], ended.lines)
+                      then(params, ended), ended.lines)
     if ended.code:
         sentence = params["sentence"] if params["argv"] else f"{params['sentence']} ({words})"
-        raise Refused(failure(sentence, ended), params["then"], ended.lines)
+        raise Refused(failure(sentence, ended), then(params, ended), ended.lines)
     return ended.lines
+
+
+def then(params, ended):
+    found = matches(params["summary"], ended.lines) if params["reached"] else []
+    return f"{params['reached']} {found[-1]}. {params['then']}" if found else params["then"]
 
 
 def shown(argv):
@@ -116,10 +133,11 @@ def failure(sentence, ended):
     return f"{sentence.rstrip('.')}: {last[:300]}" if last else f"{sentence.rstrip('.')} (it ended with {ended.code})."
 
 
-def summary(expression, lines):
-    if not expression:
-        return (lines or ["done"])[-1][:120]
-    found = [match[1] for line in lines if (match := re.search(expression, line))]
+def matches(expression, lines):
+    return [match[1] for line in lines if (match := re.search(expression, line))] if expression else []
+
+
+def summary(found):
     return ", ".join(found[:2]) + (f" and {len(found) - 2} more" if len(found) > 2 else "") or "nothing to do"
 
 

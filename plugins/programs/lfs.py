@@ -1,5 +1,6 @@
 """Large files that a repository keeps beside itself (Git LFS): brought into the mirror, or told to be missing."""
 
+import os
 import shutil
 
 from report import Stop
@@ -24,7 +25,21 @@ def bring(repository, commit, label=""):
         why = said[-1][:300] if said else "git-lfs gave no reason"
         raise Stop(f"{files} kept in Git LFS{where}, and could not be fetched: {why}",
                    "Look whether Git LFS of the repository can be read with the same login.")
+    forget_old(repository, commit)
     return count
+
+
+def forget_old(repository, commit, most=1 << 30):
+    """Contents of earlier commits are worth keeping for the next deploy, up to so many bytes."""
+    objects = os.path.join(repository.mirror, "lfs", "objects")
+    found = [os.path.join(top, name) for top, _names, files in os.walk(objects) for name in files]
+    if sum(os.path.getsize(path) for path in found) <= most:
+        return
+    listed = repository.git("lfs", "ls-files", "--long", commit)
+    needed = {line.split(" ", 1)[0] for line in listed.stdout.splitlines()}
+    for path in found:
+        if listed.returncode == 0 and os.path.basename(path) not in needed:
+            os.unlink(path)
 
 
 def kept(repository, commit):

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 
+import caches
 import locked
 from report import Stop
 from tree import inside, link_copy
@@ -52,6 +53,7 @@ class Environment:
             self.copy(os.path.join(previous, "venv"))
             print("They did not change: the environment of the release before is taken over.")
         else:
+            caches.bound(self.cache, "uv", "pip")
             self.create()
             self.install()
         with open(os.path.join(self.release, "requirements.key"), "w") as file:

@@ -3,6 +3,7 @@
 import os
 import shutil
 
+import caches
 import commands
 from python_env import Environment
 from report import Stop, main
@@ -15,6 +16,7 @@ def build(wanted):
     environment = commands.surroundings(release, tree)
     requirements = 0
     if wanted.get("build"):
+        caches.bound(wanted["cache"], "npm")
         if (wanted.get("requirements") or {}).get("file") or wanted.get("extra"):
             requirements = Environment(release, tree, wanted).make(wanted.get("previous"))
         if os.path.exists(os.path.join(tree, "package.json")) and not installs_packages(wanted["build"]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from sandbox.errors import SandboxError
 from tests.bench import recording, report
@@ -13,6 +13,9 @@ from tests.bench.ground import Ground, ground
 from tests.bench.ways import Failed, PlainAnsible, Pyinfra, Script, Way, WebOps
 
 FIRST, NOTHING, CODE = "first deploy", "redeploy, nothing new", "redeploy, new code"
+NEEDS, BACK = "redeploy, new requirements", "rollback"
+#: What the redeploy with new requirements needs more.
+MORE = ("markdown==3.10", "pillow==12.0.0")
 RECORDING = "what recording costs: apply, nothing to change"
 WAYS: dict[str, type[Way]] = {"webops": WebOps, "plain": PlainAnsible, "script": Script, "pyinfra": Pyinfra}
 
@@ -45,21 +48,31 @@ def parser() -> argparse.ArgumentParser:
 
 
 def deploys(found: Ground, names: Sequence[str], rounds: int) -> report.Measured:
-    """A B C D, A B C D, …: each on a fresh server, first deploy and both redeploys."""
+    """A B C D, A B C D, …: each on a fresh server, first deploy, the redeploys, the way back."""
     ways = [WAYS[name](found) for name in names]
     measured: report.Measured = defaultdict(lambda: defaultdict(list))
     for number in range(rounds):
         for way in ways:
-            found.fresh()
-            measured[FIRST][way.name].append(way.first())
-            found.check()
-            measured[NOTHING][way.name].append(way.again())
-            found.change()
-            measured[CODE][way.name].append(way.again())
-            found.check()
-            print(f"round {number + 1} · {way.name}: " + " · ".join(
-                f"{step} {measured[step][way.name][-1]:.2f} s" for step in (FIRST, NOTHING, CODE)), flush=True)
+            for step, seconds in one_round(found, way):
+                measured[step][way.name].append(seconds)
+                print(f"round {number + 1} · {way.name} · {step}: {seconds:.2f} s", flush=True)
     return measured
+
+
+def one_round(found: Ground, way: Way) -> Iterator[tuple[str, float]]:
+    found.require()
+    found.fresh()
+    yield FIRST, way.first()
+    found.check()
+    yield NOTHING, way.again()
+    found.change()
+    yield CODE, way.again()
+    found.check()
+    found.require(*MORE)
+    yield NEEDS, way.again()
+    found.check()
+    yield BACK, way.back()
+    found.check(before=1)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 # The guestbook, deployed by a script of one's own: all of it as root, over one SSH connection.
 #
-#   (same.sh; deploy.sh) | ssh webops-admin@server sudo bash -s -- first|again REPOSITORY DOMAIN
+#   (same.sh; deploy.sh) | ssh webops-admin@server sudo bash -s -- first|again|back REPOSITORY DOMAIN
 #
 # same.sh gives the texts of same/ as variables: slot_service, slot_socket, vhost_conf, health_py.
 set -euo pipefail
@@ -75,7 +75,7 @@ units() {
   [ $changed = no ] || systemctl daemon-reload
 }
 
-# The code, its environment, static files, migrations; then the other slot, asked for its health, then the traffic.
+# The code, its environment, static files, migrations; then it serves.
 release() {
   local mirror=$home/shared/repo.git
   [ -d "$mirror" ] || as_app git init -q --bare "$mirror"
@@ -96,16 +96,27 @@ MEDIA_ROOT=$home/shared/media"
   (cd "$to/app"
    as_app "${settings[@]}" "$to/venv/bin/python" "$to/app/manage.py" collectstatic --noinput -v0
    as_app "${settings[@]}" "$to/venv/bin/python" "$to/app/manage.py" migrate --noinput -v0)
-  local old new=a
+  switch "$id"
+  echo "$commit" > "$home/live/commit"
+}
+
+# The release before: what lies there still serves again.
+back() {
+  switch "$(ls "$home/releases" | grep -Fxv "$(cat "$home/live/id")" | tail -n 1)"
+}
+
+# The other slot, asked for its health, then the traffic.
+switch() {
+  local id=$1 old new=a
   old=$(cat "$home/live/slot" 2>/dev/null || true)
   [ "$old" = a ] && new=b
-  ln -sfnT "$to" "$home/slots/$new"
+  ln -sfnT "$home/releases/$id" "$home/slots/$new"
   systemctl start "$user@$new.socket" "$user@$new.service"
   python3 - "/run/webops/$name-$new.sock" "$domain" / <<< "$health_py"
   ln -sfnT "../public/$id" "$home/live/new" && mv -fT "$home/live/new" "$home/live/current"
   ln -sfnT "/run/webops/$name-$new.sock" "$home/live/new" && mv -fT "$home/live/new" "$home/live/sock"
   echo "$new" > "$home/live/slot"
-  echo "$commit" > "$home/live/commit"
+  echo "$id" > "$home/live/id"
   [ -z "$old" ] || systemctl stop --no-block "$user@$old.socket" "$user@$old.service"
 }
 
@@ -126,6 +137,8 @@ vhost() {
 
 if [ "$1" = first ]; then
   packages; account; database; environment; units; release; certificate; vhost
+elif [ "$1" = back ]; then
+  back
 else
   release
 fi

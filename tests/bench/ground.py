@@ -20,6 +20,7 @@ from sandbox.server import Server
 from sandbox.suite import Sandbox, sandbox
 
 DOMAIN = "guestbook.example.org"
+SAMPLE = "examples/guestbook"
 LAYER = "bench-ready"
 TOOLS = REPOSITORY / ".venv" / "bin"
 # A git that asks nobody who it is.
@@ -66,16 +67,22 @@ class Ground:
         page.write_text(f"{kept}\n<!-- change {self.number} -->\n")
         git(self.work_tree, "commit", "-qam", f"Change {self.number}")
 
-    def check(self) -> None:
-        """The site answers over https with the code of the last commit; raises AssertionError otherwise."""
-        wanted = f"<!-- change {self.number} -->"
+    def require(self, *more: str) -> None:
+        """Commit that the guestbook needs these besides what it always needs; without any: that and no more."""
+        always = (REPOSITORY / SAMPLE / "requirements.txt").read_text()
+        (self.work_tree / "requirements.txt").write_text(always + "".join(f"{one}\n" for one in more))
+        self.change()
+
+    def check(self, before: int = 0) -> None:
+        """The site answers over https with the last commit, or that many before; raises AssertionError otherwise."""
+        wanted = f"<!-- change {self.number - before} -->"
         found = ""
         deadline = time.monotonic() + 10
         # Whoever does not wait for nginx's reload is believed a moment later.
         while wanted not in found and time.monotonic() < deadline:
             time.sleep(0.1)
             found = self.page()
-        assert wanted in found, f"The page does not show the last commit ({wanted}):\n{found[-800:]}"
+        assert wanted in found, f"The page does not show the commit ({wanted}):\n{found[-800:]}"
 
     def page(self) -> str:
         """What a visitor gets; empty where nobody answers."""
@@ -100,7 +107,7 @@ def ground() -> Iterator[Ground]:
 def publish(box: Sandbox, scratch: Path) -> str:
     """The guestbook as a repository of its own, served over https."""
     tree = scratch / "guestbook"
-    shutil.copytree(REPOSITORY / "examples/guestbook", tree, ignore=shutil.ignore_patterns("__pycache__", "*.sqlite3"))
+    shutil.copytree(REPOSITORY / SAMPLE, tree, ignore=shutil.ignore_patterns("__pycache__", "*.sqlite3"))
     git(tree, "init", "-q", "-b", "main")
     git(tree, "add", ".")
     git(tree, "commit", "-qm", "The guestbook")

@@ -49,6 +49,10 @@ class Way:
     def again(self) -> float:
         raise NotImplementedError
 
+    def back(self) -> float:
+        """To the release before."""
+        raise NotImplementedError
+
 
 @dataclass
 class WebOps(Way):
@@ -63,6 +67,9 @@ class WebOps(Way):
 
     def again(self) -> float:
         return self.play("deploy", "webops-deploy")
+
+    def back(self) -> float:
+        return self.play("rollback", "webops-deploy")
 
     def play(self, action: str, user: str) -> float:
         """Each run opens a connection of its own: none is left over from the one before."""
@@ -141,6 +148,9 @@ class Script(Way):
     def again(self) -> float:
         return self.run("again")
 
+    def back(self) -> float:
+        return self.run("back")
+
     def run(self, step: str) -> float:
         argv = ["ssh", "-i", str(self.ground.key), *self.ground.ssh_options(),
                 f"webops-admin@{self.ground.server.address}",
@@ -175,6 +185,9 @@ class Pyinfra(Way):
 
     def again(self) -> float:
         return self.run("again")
+
+    def back(self) -> float:
+        return self.run("back")
 
     def run(self, step: str) -> float:
         options = {"ssh_user": "webops-admin", "ssh_key": str(self.ground.key),

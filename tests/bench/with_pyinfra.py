@@ -77,24 +77,34 @@ def release():
     }
     for name, commands in steps.items():
         server.shell(name=name, commands=commands, _if=code.did_change, **AS_APP)
-    server.shell(name="Let traffic go to the other slot", _if=code.did_change, commands=[SWITCH])
+    server.shell(name="Let traffic go to the other slot", _if=code.did_change, commands=[switch(RELEASE)])
+
+
+def back():
+    """The release before: what lies there still serves again."""
+    before = f"$(ls {HOME}/releases | grep -Fxv $(cat {HOME}/live/id) | tail -n 1)"
+    server.shell(name="Let traffic go back", commands=[switch(before)])
 
 
 def managed(command):
     return f"set -a; . {HOME}/env/app; . {TO}/places; {TO}/venv/bin/python {TO}/app/manage.py {command}"
 
 
-SWITCH = f"""set -e
+def switch(release):
+    return f"""set -e
+id={release}
 old=$(cat {HOME}/live/slot 2>/dev/null || true)
 new=a
 [ "$old" = a ] && new=b
-ln -sfnT {TO} {HOME}/slots/$new
+ln -sfnT {HOME}/releases/$id {HOME}/slots/$new
 systemctl start {USER}@$new.socket {USER}@$new.service
 python3 /usr/local/lib/webops/health.py /run/webops/guestbook-$new.sock {DOMAIN} /
-ln -sfnT ../public/{RELEASE} {HOME}/live/new && mv -fT {HOME}/live/new {HOME}/live/current
+ln -sfnT ../public/$id {HOME}/live/new && mv -fT {HOME}/live/new {HOME}/live/current
 ln -sfnT /run/webops/guestbook-$new.sock {HOME}/live/new && mv -fT {HOME}/live/new {HOME}/live/sock
 echo $new > {HOME}/live/slot
+echo $id > {HOME}/live/id
 [ -z "$old" ] || systemctl stop --no-block {USER}@$old.socket {USER}@$old.service
 """
 
-first() if host.data.step == "first" else release()
+
+{"first": first, "again": release, "back": back}[host.data.step]()

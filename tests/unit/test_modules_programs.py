@@ -275,3 +275,43 @@ def test_the_data_that_comes_back_is_of_the_time_when_the_release_was_left_last(
         snapshot.chosen(wanted)
     keep("2026-11-22T10:30:00Z")
     assert snapshot.chosen(wanted) == "first"
+
+
+def test_a_cache_that_grew_beyond_its_bound_is_emptied_and_what_releases_share_is_not_counted(program, tmp_path):
+    bound, cache = program("caches").bound, tmp_path / "cache"
+    (cache / "uv").mkdir(parents=True)
+    (cache / "npm").mkdir()
+    (cache / "uv" / "shared").write_bytes(b"x" * 50_000)
+    os.link(cache / "uv" / "shared", tmp_path / "in-a-release")
+    (cache / "npm" / "own").write_bytes(b"x" * 50_000)
+    bound(str(cache), "uv", "npm", most=100_000)
+    assert sorted(os.listdir(cache)) == ["npm", "uv"]
+    bound(str(cache), "uv", "npm", most=40_000)
+    assert os.listdir(cache) == ["uv"]
+
+
+def test_pruning_keeps_the_commits_of_kept_releases_and_lets_go_of_the_others(program, module, origin, tmp_path):
+    fetch = program("fetch").fetch
+    mirror = {"mirror": str(tmp_path / "shared" / "repo.git")}
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "releases" / "gone").mkdir(parents=True)
+    (tmp_path / "releases" / "kept").mkdir()
+    first = fetch({**wanted(origin, tmp_path), **mirror})["commit"]
+    git(origin, "checkout", "-q", "--orphan", "anew")
+    git(origin, "branch", "-D", "main")
+    git(origin, "commit", "-q", "-m", "Written anew")
+    git(origin, "branch", "-m", "main")
+    second = fetch({**wanted(origin, tmp_path), **mirror})["commit"]
+
+    def prune(*commits):
+        told = json.dumps([["kept"], list(commits)])
+        subprocess.run([sys.executable, "-I", "-", told], input=module("webops_prune").PROGRAM, text=True, check=True,
+                       cwd=tmp_path)
+        subprocess.run(["git", "--git-dir", mirror["mirror"], "gc", "-q", "--prune=now"], check=True)
+        return [commit for commit in (first, second) if subprocess.run(
+            ["git", "--git-dir", mirror["mirror"], "cat-file", "-e", commit], capture_output=True,
+            check=False).returncode == 0]
+
+    assert prune(first, second) == [first, second]
+    assert os.listdir(tmp_path / "releases") == ["kept"]
+    assert prune(second) == [second]

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.test_modules_programs import commit, git, origin, program, wanted
-from tests.unit.test_modules_release import module
+from tests.unit.test_modules_programs import commit, git, origin, wanted
 
-__all__ = ["module", "origin", "program"]
+__all__ = ["origin"]
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0\n-----END OPENSSH PRIVATE KEY-----"
 HTTPS = "https://git.example.org/team/app.git"
 

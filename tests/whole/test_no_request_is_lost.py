@@ -6,6 +6,7 @@ import html
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -19,6 +20,11 @@ pytestmark = pytest.mark.sandbox
 def load(guestbook: World) -> Iterator[Load]:
     with Load(guestbook.ready.server.address, DOMAIN) as one:
         yield one
+
+
+def live(world: World) -> str:
+    """Id of the release that serves."""
+    return str(json.loads(world.root("cat", "/srv/webops/guestbook/live/release"))["id"])
 
 
 def _nobody_noticed(load: Load) -> None:
@@ -45,17 +51,53 @@ def test_a_restart(guestbook: World, load: Load) -> None:
     _nobody_noticed(load)
 
 
+def test_an_environment_and_the_vhost_change_and_a_rollback(guestbook: World, load: Load) -> None:
+    def limit() -> str:
+        return guestbook.root("grep", "-ho", "client_max_body_size [^;]*",
+                              "/etc/nginx/sites-enabled/wo-guestbook-vhost.conf")
+
+    values = {**guestbook.guestbook(), "environment": [{"name": "GREETING", "value": "hello"}], "upload_size": "37M"}
+    release, size = live(guestbook), limit()
+    guestbook.succeeded(guestbook.apply("django_app", "guestbook", values))
+    assert live(guestbook) != release and limit() != size
+    guestbook.succeeded(guestbook.act("guestbook", "rollback"))
+    assert live(guestbook) == release
+    _nobody_noticed(load)
+
+
+def test_a_certificate_is_renewed(guestbook: World, load: Load) -> None:
+    before = guestbook.curl("/", "-w", "%{certs}")
+    guestbook.succeeded(guestbook.act("guestbook-cert", "renew"))
+    assert guestbook.curl("/", "-w", "%{certs}") != before
+    _nobody_noticed(load)
+
+
+def test_two_deploys_at_the_same_moment(guestbook: World, load: Load) -> None:
+    """One runs, the other says what it waits for, and both end as they should."""
+    repository = guestbook.repository("guestbook")
+    commit = repository.commit("Twice", {"note.txt": "twice"})
+    with ThreadPoolExecutor(2) as pool:
+        numbers = sorted(pool.map(lambda _: guestbook.act("guestbook", "deploy"), range(2)))
+    waiting = guestbook.run(numbers[1])
+    assert waiting["state"] == "queued" and f"Run {numbers[0]} " in waiting["waits_for"], waiting
+    first, second = (guestbook.succeeded(number) for number in numbers)
+    assert first["ended_at"] <= second["started_at"]
+    assert json.loads(guestbook.root("cat", "/srv/webops/guestbook/live/release"))["commit"].startswith(commit)
+    assert [guestbook.whole(number) > 0 for number in numbers] == [True, True]
+    _nobody_noticed(load)
+
+
 def test_a_release_that_cannot_start(guestbook: World, load: Load) -> None:
     """The page of the run names it before anything else, and the one before serves on."""
     repository = guestbook.repository("guestbook")
-    before = json.loads(guestbook.root("cat", "/srv/webops/guestbook/live/release"))["id"]
+    before = live(guestbook)
     broken = repository.edit("Break it", "guestbook/wsgi.py", "import os", "import os, not_there")
     number = guestbook.act("guestbook", "deploy")
     run = guestbook.ended(number)
     repository.undo()
     _nobody_noticed(load)
     assert run["state"] == "failed" and "No module named 'not_there'" in run["error"], run
-    assert json.loads(guestbook.root("cat", "/srv/webops/guestbook/live/release"))["id"] == before
+    assert live(guestbook) == before
     assert json.loads(guestbook.curl("/healthz"))["status"] == "ok"
     main = re.sub(r"<(script|style).*?</\1>", " ", guestbook.page(f"/runs/{number}"), flags=re.S).partition("<main")[2]
     page = " ".join(html.unescape(re.sub(r"<[^>]+>", " ", main)).split())

@@ -154,7 +154,7 @@ def test_the_old_release_serves_on_when_a_new_one_fails(app: App, file: str, old
                          check=False).split().count("active") == 1
 
 
-def test_a_failed_migration_says_where_the_database_stands(app: App) -> None:
+def test_after_a_failed_deploy_it_is_said_where_the_database_stands(app: App) -> None:
     migration = ("from django.db import migrations\n\n\ndef fail(apps, schema):\n"
                  "    raise ValueError('cannot go on')\n\n\n"
                  "class Migration(migrations.Migration):\n    dependencies = [('book', '{after}')]\n"
@@ -168,6 +168,15 @@ def test_a_failed_migration_says_where_the_database_stands(app: App) -> None:
     assert failed.error["msg"] == "The database could not be migrated: ValueError: cannot go on"
     journal = "\n".join(failed.error["journal"])
     assert "Applying book.0002_fine... OK" in journal and "Applying book.0003_bad..." in journal
+    assert failed.error["next"].startswith("The database stands at book.0002_fine. ")
+    views = (app.repository.path / "book/views.py").read_text()
+    app.repository.commit("A migration, and no health", {
+        "book/migrations/0002_other.py": migration.format(after="0001_messages", what="migrations.RunPython.noop"),
+        "book/views.py": views.replace("    with connection", "    raise RuntimeError('sick')\n    with connection")})
+    sick = app.play("deploy", django_app_health_tries=3)
+    app.repository.undo()
+    assert sick.failed == "Let traffic go to the new release"
+    assert sick.error["next"].endswith("the database stands at book.0002_other.")
     assert json.loads(app.get("/healthz"))["status"] == "ok"
 
 
