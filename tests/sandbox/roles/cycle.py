@@ -15,12 +15,13 @@ def nothing(line: str) -> bool:
 
 
 def cycle(ready: Ready, kind: str, name: str, values: dict[str, Any], *,
-          works: Callable[[], None] = lambda: None, stays: Callable[[str], bool] = nothing,
+          works: Callable[[], None] = lambda: None, by_hand: str = "", stays: Callable[[str], bool] = nothing,
           remove_data: dict[str, Any] | None = None) -> None:
     """check → apply → apply → check → remove → remove with data, compared with the list taken before.
 
-    `works` looks at what was made. `stays` says of a line of the list whether it is data (or its user), which
-    `remove` leaves. `remove_data` are the values with which nothing at all is left.
+    `works` looks at what was made. `by_hand` is a line of a shell that spoils it, as somebody on the server might; it
+    is found by check and taken back by apply. `stays` says of a line of the list whether it is data (or its user),
+    which `remove` leaves. `remove_data` are the values with which nothing at all is left.
     """
     before = ready.snapshot()
     rehearsed = ready.play(kind, name, values, check=True)
@@ -34,9 +35,21 @@ def cycle(ready: Ready, kind: str, name: str, values: dict[str, Any], *,
     again = ready.play(kind, name, values)
     assert again.changed == [] and again.code == 0, "a second apply changed something"
     assert ready.play(kind, name, values, check=True).changed == [], "--check sees a change after apply"
+    if by_hand:
+        taken_back(ready, kind, name, values, by_hand)
+        works()
     remove(ready, kind, name, {}, before, stays)
     if remove_data is not None:
         remove(ready, kind, name, remove_data, before, nothing)
+
+
+def taken_back(ready: Ready, kind: str, name: str, values: dict[str, Any], by_hand: str) -> None:
+    ready.run("sh", "-ec", by_hand)
+    found = ready.play(kind, name, values, check=True)
+    assert found.changed and not found.failed, f"--check does not see what was done by hand: {found.output}"
+    mended = ready.play(kind, name, values)
+    assert mended.code == 0 and mended.changed == found.changed, "--check did not name the steps that apply changed"
+    assert ready.play(kind, name, values, check=True).changed == [], "something done by hand is still there"
 
 
 def remove(ready: Ready, kind: str, name: str, values: dict[str, Any], before: list[str],

@@ -20,12 +20,15 @@ def sign_in(ready: Ready, name: str, owner: str, database: str, sql: str) -> str
 
 def test_life(ready: Ready) -> None:
     def works() -> None:
-        assert sign_in(ready, "shop-db", "shop", "shop", "create table t(i int); select current_user") .endswith("shop")
+        sql = "create table if not exists t(i int); select current_user"
+        assert sign_in(ready, "shop-db", "shop", "shop", sql).endswith("shop")
         assert sign_in(ready, "shop-db", "shop", "shop", "select extname from pg_extension where extname='pg_trgm'")
         assert ready.run("stat", "-c", "%a %U", "/etc/webops/secrets/shop-db/password").strip() == "600 root"
 
     cycle(ready, "postgres_db", "shop-db",
-          {"postgres_db_database": "shop", "postgres_db_extensions": ["pg_trgm"]}, works=works,
+          {"postgres_db_database": "shop", "postgres_db_extensions": ["pg_trgm"]}, works=works, by_hand=(
+              "cd /; for sql in 'drop extension pg_trgm' 'alter role shop nologin'; do "
+              'runuser -u postgres -- psql -qc "$sql" shop; done'),
           stays=lambda line: line in ("+ database shop", "+ role shop"),
           remove_data={"postgres_db_remove_data": "shop"})
 

@@ -53,6 +53,8 @@ def test_life(shop: Ready) -> None:
         assert "redis-server.service" not in shop.run("systemctl", "list-unit-files")
 
     cycle(shop, "redis_db", NAME, {"redis_db_apps": ["shop"], "redis_db_memory": "32M"}, works=works,
+          by_hand=(f"sed -i 's/maxmemory 33554432/maxmemory 1000000/' /etc/systemd/system/wo-{NAME}@.service; "
+                   f"systemctl daemon-reload; systemctl restart wo-{NAME}@main"),
           stays=lambda line: bool(DATA.match(line)),
           remove_data={"redis_db_remove_data": NAME})
     assert shop.run("ls", "/run/webops").strip() == ""

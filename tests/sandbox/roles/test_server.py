@@ -11,6 +11,7 @@ import yaml
 from sandbox.snapshot import difference
 from sandbox.suite import Sandbox
 from tests.sandbox.roles.conftest import Ready, key_pair, once
+from tests.sandbox.roles.cycle import taken_back
 from tests.sandbox.roles.play import ROOT, Login
 
 pytestmark = pytest.mark.sandbox
@@ -125,6 +126,11 @@ def test_the_accounts_have_their_rights_and_no_others(ready: Ready) -> None:
     for account in ("webops-admin", "webops-deploy"):
         lines = ready.run("cat", f"/home/{account}/.ssh/authorized_keys").splitlines()
         assert len(lines) == 2 and lines[1].startswith("restrict,pty ssh-ed25519 ")
+
+
+def test_what_was_done_by_hand_is_found_and_taken_back(ready: Ready) -> None:
+    taken_back(ready, "server", "web", {}, "echo '# by hand' >> /etc/sudoers.d/webops; "
+               "rm /etc/tmpfiles.d/webops.conf /etc/nginx/sites-enabled/webops-default.conf")
 
 
 def test_it_runs_what_it_promises(ready: Ready) -> None:

@@ -43,7 +43,8 @@ def test_life(ready: Ready, repository: Repository) -> None:
         assert "Nothing washed ashore here" in ready.curl(f"https://{DOMAIN}/nothing-here", "-k")
         assert status(ready, "/build.py") == "404"
 
-    cycle(ready, "static_site", "tidewater", values(repository), works=works)
+    cycle(ready, "static_site", "tidewater", values(repository), works=works, by_hand=(
+        "echo '# by hand' >> /etc/nginx/sites-enabled/wo-tidewater-vhost.conf; rm /srv/webops/tidewater/live/current"))
 
 
 def test_visitors_see_a_new_release_in_one_step(ready: Ready, repository: Repository) -> None:
