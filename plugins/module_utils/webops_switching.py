@@ -44,7 +44,10 @@ class Switch:
             raise Refused(f"{params['name']} has no release yet.", "Deploy it first.")
 
     def serve(self, words="live", follows=False):
-        """`follows`: in check mode, whether something that it depends on is still to change."""
+        """`follows`: whether something that it depends on has just changed, or in check mode is still to change.
+
+        Then it begins anew even where all of it looks as it did: somebody may have started it with what was there.
+        """
         if not self._is_live(follows):
             return self._change(words)
         others = self.processes.differs(self.release, self.params["environment"]) if self.processes else []
@@ -83,7 +86,7 @@ class Switch:
 
     def _is_live(self, follows):
         live = self.releases.live() or {}
-        if live.get("id") != self.release["id"] or not self._serving() or (self.check and follows):
+        if live.get("id") != self.release["id"] or not self._serving() or follows:
             return False
         return not self.slots or self.slots.serves(*self._wish())
 

@@ -27,7 +27,7 @@ options:
   keep: {description: Releases to keep., type: int, default: 5}
   run: {description: "The run that does it, C({id, actor}); the action plugin fills it in.", type: dict, default: {}}
   follows:
-    description: Whether, in check mode, something it depends on is still to change.
+    description: Whether something it depends on has just changed, or in check mode is still to change.
     type: bool
     default: false
   migrated:

@@ -133,6 +133,7 @@ def test_the_cable_of_the_server(guestbook: World) -> None:
     values: dict[str, Any] = {"repo": guestbook.repository("site").address, "domain": "cable.whole.test",
                               "certificate": "self_signed", "command": ["sleep", "615"]}
     number = guestbook.apply("static_site", "cable", values)
+    guestbook.begun(number, "Build the release")
     wait("the build", lambda: "activating" in guestbook.root("systemctl", "is-active", "wo-cable.task@build.service",
                                                              check=False))
     watcher = _watched(guestbook, number)

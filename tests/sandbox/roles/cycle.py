@@ -46,7 +46,7 @@ def cycle(ready: Ready, kind: str, name: str, values: dict[str, Any], *,
 def taken_back(ready: Ready, kind: str, name: str, values: dict[str, Any], by_hand: str) -> None:
     ready.run("sh", "-ec", by_hand)
     found = ready.play(kind, name, values, check=True)
-    assert found.changed and not found.failed, f"--check does not see what was done by hand: {found.output}"
+    assert found.changed and not found.failed, f"--check does not see what was done by hand: {found.words()}"
     mended = ready.play(kind, name, values)
     assert mended.code == 0 and mended.changed == found.changed, "--check did not name the steps that apply changed"
     assert ready.play(kind, name, values, check=True).changed == [], "something done by hand is still there"

@@ -5,10 +5,12 @@
 certificate of another.
 """
 
+import hashlib
 import json
 import re
 import secrets
 import shutil
+import stat
 import time
 from pathlib import Path
 
@@ -48,12 +50,18 @@ class Certificate:
     def wanting(self, settings=None):
         """Whether what is wanted and what is there differ, or the last third of its life has begun."""
         settings = settings or self.settings()
-        if not self.exists() or self.read("issued.json") != essence(settings):
+        if not self.exists() or self.read("issued.json") != {**essence(settings), "pair": self.fingerprint()}:
             return True
         if settings["source"] == "own":
             own = self.own()
             return (self.chain.read_text(), self.key.read_text()) != (own["certificate"], own["key"])
         return self.due()
+
+    def fingerprint(self):
+        """Another one when either file was replaced by hand; none for a key that others can read, and may have."""
+        if stat.S_IMODE(self.key.stat().st_mode) & 0o077:
+            return ""
+        return hashlib.sha256(self.chain.read_bytes() + self.key.read_bytes()).hexdigest()
 
     def due(self):
         start, end = dates(self.chain)
@@ -76,6 +84,7 @@ class Certificate:
             except Refused:
                 self.go_back(before, version)
                 raise
+        issued = {**issued, "pair": self.fingerprint()}
         write(self.home / "issued.json", json.dumps(issued, indent=1, sort_keys=True) + "\n", 0o644)
         for old in (self.home / "versions").iterdir():
             if old != version:
@@ -84,7 +93,7 @@ class Certificate:
     def point_to(self, target):
         symlink(target, self.home / "current")
         for path in (self.chain, self.key):
-            if not path.is_symlink():
+            if not path.is_symlink() or path.readlink() != Path("current") / path.name:
                 symlink(f"current/{path.name}", path)
 
     def go_back(self, before, version):
