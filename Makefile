@@ -38,8 +38,8 @@ lint: setup ## ruff, mypy, import-linter, ansible-lint
 bench: setup ## Measure; writes docs/performance.md
 	@$(PY) -m tests.bench
 
-soak: ## Long proofs with many repetitions
-	@bin/test -v -s tests/soak
+soak: ## Long proofs with many repetitions, and each role's tests on every release of Debian
+	@WEBOPS_SOAK=1 bin/test -v -s tests/soak tests/sandbox/roles
 
 ##@ Keep it
 .PHONY: lock

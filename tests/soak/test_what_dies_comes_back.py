@@ -131,7 +131,7 @@ def test_the_cable_of_the_server(guestbook: World) -> None:
     box, server = guestbook.ready.box, guestbook.ready.server
     guestbook.named("cable.whole.test")
     values: dict[str, Any] = {"repo": guestbook.repository("site").address, "domain": "cable.whole.test",
-                              "certificate": "self_signed", "command": ["sleep", "615"]}
+                              "certificate": "self_signed", "command": ["sleep", "615"], "directory": "."}
     number = guestbook.apply("static_site", "cable", values)
     guestbook.begun(number, "Build the release")
     wait("the build", lambda: "activating" in guestbook.root("systemctl", "is-active", "wo-cable.task@build.service",

@@ -22,7 +22,7 @@ release: [python manage.py check]
 processes:
   worker: {command: exec python -u worker.py, count: 2, memory: 200M}
 cron:
-  - {name: tick, schedule: "*:*:0/2", command: [python, -u, worker.py, once]}
+  - {name: tick, schedule: "*:*:0/2", command: [python, -u, worker.py]}
 health: {path: /healthz, status: [200]}
 environment: {required: [GREETING]}
 needs: {database: true}
@@ -74,6 +74,7 @@ def journal(app: App, unit: str) -> str:
     return app.ready.run("journalctl", "-q", "-o", "cat", "-u", f"wo-{app.name}.{unit}")
 
 
+@pytest.mark.every_release
 def test_life(ready: Ready, repository: Repository) -> None:
     app = values(repository)
 
@@ -147,7 +148,7 @@ def test_a_number_of_webops_wins_and_none_is_taken_away(app: App) -> None:
     assert "worker@2" not in app.ready.run("ls", "/etc/systemd/system/multi-user.target.wants")
     assert app.succeed(django_app_processes=[{"name": "worker", "count": 1}]).changed == []
     app.repository.edit(
-        "No jobs", "webops.yml", '  - {name: tick, schedule: "*:*:0/2", command: [python, -u, worker.py, once]}', ""
+        "No jobs", "webops.yml", '  - {name: tick, schedule: "*:*:0/2", command: [python, -u, worker.py]}', ""
     )
     app.succeed()
     assert active(app, "cron-tick.timer") == ["inactive"]

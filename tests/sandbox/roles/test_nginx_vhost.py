@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sandbox.roles.conftest import Ready, once
+from tests.sandbox.roles.conftest import Ready
 from tests.sandbox.roles.cycle import cycle
 
 pytestmark = pytest.mark.sandbox
@@ -42,6 +42,7 @@ def self_signed(ready: Ready) -> None:
     assert made.code == 0, made.words()
 
 
+@pytest.mark.every_release
 def test_life_of_a_static_site(ready: Ready) -> None:
     self_signed(ready)
     ready.run("sh", "-ec", SITE)
@@ -77,6 +78,7 @@ def test_life_of_a_static_site(ready: Ready) -> None:
         "sed -i 's/^server {/server { add_header X-By Hand;/' /etc/nginx/sites-enabled/wo-shop-vhost.conf"))
 
 
+@pytest.mark.every_release
 def test_an_application_gets_what_it_needs_to_know(ready: Ready) -> None:
     ready.run("systemd-run", "--unit=shown", "python3", "-c", APPLICATION)
     ready.run("sh", "-c", "mkdir -p /srv/webops/shop/live; ln -sfn /run/webops/shop-a.sock /srv/webops/shop/live/sock")
@@ -104,7 +106,6 @@ def test_an_application_gets_what_it_needs_to_know(ready: Ready) -> None:
 
 
 def test_what_nginx_refuses_replaces_nothing(ready: Ready) -> None:
-    once(ready)
     values = {"nginx_vhost_domain": "a.example.org", "nginx_vhost_roots": ["/usr/share/doc/nginx"]}
     assert ready.play("nginx_vhost", "first", values).code == 0
     file = "/etc/nginx/sites-enabled/wo-first.conf"
@@ -126,7 +127,6 @@ def test_what_nginx_refuses_replaces_nothing(ready: Ready) -> None:
 
 
 def test_bad_values_are_refused_in_words(ready: Ready) -> None:
-    once(ready)
     good = {"nginx_vhost_domain": "a.example.org", "nginx_vhost_roots": ["/srv"]}
     breakout = "a.com; } server { listen 81; location / { alias /etc/; } server_name x"
     for other, words in (({"domain": breakout}, "Write one full domain"),

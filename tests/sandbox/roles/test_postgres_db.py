@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sandbox.roles.conftest import Ready, once
+from tests.sandbox.roles.conftest import Ready
 from tests.sandbox.roles.cycle import cycle
 
 pytestmark = pytest.mark.sandbox
@@ -18,6 +18,7 @@ def sign_in(ready: Ready, name: str, owner: str, database: str, sql: str) -> str
     return ready.run("sh", "-c", script, "sh", sql).strip()
 
 
+@pytest.mark.every_release
 def test_life(ready: Ready) -> None:
     def works() -> None:
         sql = "create table if not exists t(i int); select current_user"
@@ -33,6 +34,7 @@ def test_life(ready: Ready) -> None:
           remove_data={"postgres_db_remove_data": "shop"})
 
 
+@pytest.mark.every_release
 def test_a_hostile_password_is_just_a_password(ready: Ready) -> None:
     played = ready.play("postgres_db", "odd-db", {"postgres_db_password": HOSTILE})
     assert played.code == 0, played.words()
@@ -44,7 +46,6 @@ def test_a_hostile_password_is_just_a_password(ready: Ready) -> None:
 
 
 def test_what_is_not_ours_is_refused(ready: Ready) -> None:
-    once(ready)
     sql = "create role foreigner; create database foreign_db owner foreigner;"
     for statement in sql.split("; "):
         ready.run("runuser", "-u", "postgres", "--", "psql", "-qc", statement)
@@ -68,6 +69,5 @@ def test_what_is_not_ours_is_refused(ready: Ready) -> None:
     ({"postgres_db_password": "a\nb"}, "invisible character"),
 ])
 def test_bad_values_are_refused_in_words(ready: Ready, values: dict[str, object], words: str) -> None:
-    once(ready)
     played = ready.play("postgres_db", "bad", values)
     assert played.failed and words in played.words(), played.output

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.sandbox.roles.conftest import Ready, once
+from tests.sandbox.roles.conftest import Ready
 from tests.sandbox.roles.cycle import cycle
 
 pytestmark = pytest.mark.sandbox
@@ -39,6 +39,7 @@ def apply(ready: Ready, **values: object) -> list[str]:
     return played.changed
 
 
+@pytest.mark.every_release
 def test_life(shop: Ready) -> None:
     def works() -> None:
         assert redis(shop, "set", "a", "1") == "OK"
@@ -60,6 +61,7 @@ def test_life(shop: Ready) -> None:
     assert shop.run("ls", "/run/webops").strip() == ""
 
 
+@pytest.mark.every_release
 def test_what_it_keeps(shop: Ready) -> None:
     """Killed, restarted, kept in another way: the data are there, unless nothing shall be kept."""
     apply(shop)
@@ -125,7 +127,6 @@ def test_every_day_without_root(shop: Ready) -> None:
 
 
 def test_its_unit_is_hardened(shop: Ready) -> None:
-    once(shop)
     said = shop.run("systemd-analyze", "security", "--no-pager", f"wo-{NAME}@main.service", check=False)
     exposure = float(said.rsplit("exposure level for", 1)[1].split(":")[1].split()[0])
     assert exposure < 2, said
@@ -133,7 +134,6 @@ def test_its_unit_is_hardened(shop: Ready) -> None:
 
 
 def test_what_is_not_ours_is_refused(shop: Ready) -> None:
-    once(shop)
     shop.run("useradd", "--system", "wo-taken")
     refused = shop.play("redis_db", "taken", {})
     assert "was not made by WebOps" in refused.words()
@@ -149,6 +149,5 @@ def test_what_is_not_ours_is_refused(shop: Ready) -> None:
     ({"redis_db_eviction": "--port 6379"}, "value of redis_db_eviction must be one of"),
 ])
 def test_bad_values_are_refused_in_words(shop: Ready, values: dict[str, object], words: str) -> None:
-    once(shop)
     played = shop.play("redis_db", "bad", values)
     assert played.failed and words in played.words(), played.output

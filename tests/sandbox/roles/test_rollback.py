@@ -54,6 +54,7 @@ def rows(app: App) -> list[str]:
                          "select text from book_message order by id", "goback_db").splitlines()
 
 
+@pytest.mark.every_release
 def test_each_kept_release_comes_back_as_it_was_and_no_request_is_lost(app: App) -> None:
     known = [content(app)]
     for number in range(3):
@@ -74,6 +75,7 @@ def test_each_kept_release_comes_back_as_it_was_and_no_request_is_lost(app: App)
     assert content(app)["commit"] == known[-1]["commit"]
 
 
+@pytest.mark.every_release
 def test_a_bad_migration_is_undone_with_its_data_in_one_command(app: App) -> None:
     assert write_message(app, "Ada", "Before the migration") == "302"
     # PostgreSQL's counters follow a connection that stays open by up to ten seconds.

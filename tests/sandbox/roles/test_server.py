@@ -10,7 +10,7 @@ import yaml
 
 from sandbox.snapshot import difference
 from sandbox.suite import Sandbox
-from tests.sandbox.roles.conftest import Ready, key_pair, once
+from tests.sandbox.roles.conftest import Ready, key_pair
 from tests.sandbox.roles.cycle import taken_back
 from tests.sandbox.roles.play import ROOT, Login
 
@@ -69,6 +69,7 @@ def test_first_contact_with_a_sudo_password_and_without_python(bare: Ready) -> N
     assert bare.play("server", "web", values, plain=True).changed == []
 
 
+@pytest.mark.every_release
 def test_what_came_goes_again(stocked: Ready) -> None:
     """By the account that goes with it; what is left are packages, and data with the user that owns it."""
     before = stocked.snapshot()
@@ -96,7 +97,6 @@ def test_what_came_goes_again(stocked: Ready) -> None:
 
 
 def test_data_outlives_the_server_role(stocked: Ready) -> None:
-    once(stocked)
     keys = {"server_public_keys": [stocked.key.with_suffix(".pub").read_text().strip()]}
     assert stocked.play("server", "web", keys, account="root").code == 0
     stocked.run("useradd", "--system", "--comment", "webops shop", "--groups", "webops-apps", "wo-shop")
@@ -109,6 +109,7 @@ def test_data_outlives_the_server_role(stocked: Ready) -> None:
     assert left == [] and "wo-shop" in stocked.run("getent", "group", "webops-apps")
 
 
+@pytest.mark.every_release
 def test_the_accounts_have_their_rights_and_no_others(ready: Ready) -> None:
     assert "uid=0" in sign_in(ready, "webops-admin", "sudo", "-n", "id").stdout
     rights = sign_in(ready, "webops-deploy", "sudo", "-n", "-l").stdout
@@ -145,7 +146,6 @@ def test_it_runs_what_it_promises(ready: Ready) -> None:
 
 
 def test_what_somebody_else_made_is_left_alone(ready: Ready) -> None:
-    once(ready)
     ready.run("useradd", "--system", "--comment", "somebody", "webops-elsewhere")
     before = ready.snapshot()
     ready.run("sed", "-i", "s/webops deploy/somebody else/", "/etc/passwd")
@@ -156,7 +156,6 @@ def test_what_somebody_else_made_is_left_alone(ready: Ready) -> None:
 
 
 def test_keys_are_given_and_taken(ready: Ready) -> None:
-    once(ready)
     own = ready.key.with_suffix(".pub").read_text().strip()
     for bad in ("ssh-ed25519 AAAA\ncommand", "{{ lookup('pipe','touch /tmp/CANARY') }}", "-oProxyCommand=x"):
         refused = ready.play("server", "web", {"server_public_keys": [bad]})

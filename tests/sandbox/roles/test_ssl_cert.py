@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 
 from sandbox.acme import NAME, Acme
 from sandbox.suite import Sandbox
-from tests.sandbox.roles.conftest import Ready, boot, once
+from tests.sandbox.roles.conftest import Ready, boot
 from tests.sandbox.roles.cycle import cycle
 
 pytestmark = pytest.mark.sandbox
@@ -62,6 +62,7 @@ def served_serial(ready: Ready) -> str:
     return ready.run("sh", "-c", script, "sh", DOMAIN).strip()
 
 
+@pytest.mark.every_release
 def test_life_with_an_authority(ready: Ready, acme: Acme) -> None:
     def works() -> None:
         names = shown(ready, "shop-cert", "-ext", "subjectAltName")
@@ -78,7 +79,6 @@ def test_life_with_an_authority(ready: Ready, acme: Acme) -> None:
 
 
 def test_renewal_reaches_visitors_and_a_broken_nginx_keeps_the_old(ready: Ready, acme: Acme) -> None:
-    once(ready)
     assert ready.play("ssl_cert", "shop-cert", wish(acme)).code == 0
     serve(ready, "shop-cert")
     first = served_serial(ready)
@@ -99,7 +99,6 @@ def test_renewal_reaches_visitors_and_a_broken_nginx_keeps_the_old(ready: Ready,
 
 
 def test_a_name_that_leads_nowhere_is_named_and_tried_again(ready: Ready, acme: Acme, box: Sandbox) -> None:
-    once(ready)
     lost = "lost.example.org"
     box.point(lost, None)
     failed = ready.play("ssl_cert", "lost-cert", wish(acme, domain=lost, aliases=[]))
@@ -139,7 +138,6 @@ def pair(domain: str, days: int = 90) -> tuple[str, str]:
 
 
 def test_a_certificate_of_ones_own_is_judged_first(ready: Ready) -> None:
-    once(ready)
     chain, key = pair(DOMAIN)
     _other, wrong_key = pair(DOMAIN)
     foreign, foreign_key = pair("elsewhere.example.org")
@@ -161,7 +159,6 @@ def test_a_certificate_of_ones_own_is_judged_first(ready: Ready) -> None:
 
 
 def test_refused_in_words(ready: Ready, acme: Acme) -> None:
-    once(ready)
     for other, words in (({"terms": False}, "The terms of the certificate authority are not accepted"),
                          ({"domain": "{{ lookup('pipe','touch /tmp/CANARY') }}"}, "Write one full domain"),
                          ({"aliases": ["a.com; } server {"]}, "Write one full domain"),

@@ -36,6 +36,7 @@ def status(ready: Ready, path: str) -> str:
     return ready.curl(f"https://{DOMAIN}{path}", "-k", "-o", "/dev/null", "-w", "%{http_code}")
 
 
+@pytest.mark.every_release
 def test_life(ready: Ready, repository: Repository) -> None:
     def works() -> None:
         assert "Notes from a small harbour" in ready.curl(f"https://{DOMAIN}/", "-k")
@@ -47,6 +48,7 @@ def test_life(ready: Ready, repository: Repository) -> None:
         "echo '# by hand' >> /etc/nginx/sites-enabled/wo-tidewater-vhost.conf; rm /srv/webops/tidewater/live/current"))
 
 
+@pytest.mark.every_release
 def test_visitors_see_a_new_release_in_one_step(ready: Ready, repository: Repository) -> None:
     assert ready.play("static_site", "tidewater", values(repository)).code == 0
     with Load(ready.server.address, DOMAIN) as load:

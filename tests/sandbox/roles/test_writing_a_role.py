@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from panel.catalog import Refused, clean, read_kind
-from tests.sandbox.roles.conftest import Ready, once
+from tests.sandbox.roles.conftest import Ready
 from tests.sandbox.roles.play import ROOT, Played
 
 DOC = ROOT / "docs" / "writing-a-role.md"
@@ -36,7 +36,6 @@ def test_the_document_makes_a_kind(addon: Path) -> None:
 
 
 def test_the_document_keeps_a_roles_promises(ready: Ready, addon: Path) -> None:
-    once(ready)
 
     def play(action: str = "main", check: bool = False) -> Played:
         played = ready.play(str(addon / "greeting"), "hello", {"greeting_text": "{{ 1 + 1 }} $(id)"},
