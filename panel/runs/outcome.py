@@ -55,6 +55,8 @@ class Outcome:
     next_step: str = ""
     journal: list[str] = field(default_factory=list)
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    #: What a survey read, by host; never stored but sealed.
+    found: dict[str, dict[str, Any]] = field(default_factory=dict)
     #: The task that began last.
     step: str = ""
     #: What Ansible said outside of tasks, for when it fails before the first one.

@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from panel.runs import bell, drift, events, plans
+from panel.runs import bell, drift, events, plans, surveys
 from panel.runs.outcome import Outcome
 from panel.runs.parts import drop_unwanted, family
 from panel.runs.submit import SERVER_KIND, ring_next
@@ -71,6 +71,7 @@ def _write(session: Session, run_id: int, owner: str, verdict: Verdict, outcome:
     _write_servers(session, run, outcome)
     plans.settled(session, run)
     drift.settled(session, run)
+    surveys.settled(session, run, outcome.found)
     if verdict.state is State.SUCCEEDED and run.mode is Mode.APPLY:
         _follow(session, run, outcome, at)
     return run.lock

@@ -11,7 +11,7 @@ Row = dict[str, Any]
 
 #: Fields of a module's result that people see; everything else stays with Ansible.
 _KEPT = ("msg", "next", "journal", "stdout", "stderr", "rc", "diff", "cmd", "attempts", "exception", "warnings",
-         "module_stdout", "module_stderr", "skip_reason", "webops_facts")
+         "module_stdout", "module_stderr", "skip_reason", "webops_facts", "webops_found")
 _RESULTS = {"runner_on_ok": "ok", "runner_on_failed": "failed", "runner_on_skipped": "skipped",
             "runner_on_unreachable": "unreachable", "runner_item_on_ok": "ok", "runner_item_on_failed": "failed",
             "runner_item_on_skipped": "skipped"}

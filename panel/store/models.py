@@ -285,7 +285,7 @@ class Event(Base):
     data: Mapped[dict[str, Any]] = mapped_column(default=dict)
 
 
-from panel.store import planned  # noqa: E402  further tables of the same database
+from panel.store import planned, surveyed  # noqa: E402  further tables of the same database
 
 __all__ = ["Base", "Event", "Mode", "Moment", "Observed", "Resource", "Run", "RunServer", "Server", "SignIn", "State",
-           "Token", "User", "planned"]
+           "Token", "User", "planned", "surveyed"]

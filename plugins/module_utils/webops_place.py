@@ -229,18 +229,23 @@ def sync(directory):
 def bring_back(seen):
     """Undo: what was there before is there again."""
     if seen.kind in ("absent", "file", "link"):
-        entry = Entry({
-            "path": seen.path,
-            "state": seen.kind,
-            "content": seen.content.decode("latin-1") if seen.kind == "file" else None,
-            "link": seen.target if seen.kind == "link" else None,
-            "mode": f"{stat.S_IMODE(seen.stat.st_mode):o}" if seen.kind == "file" else None,
-            "owner": str(seen.stat.st_uid) if seen.kind == "file" else None,
-            "group": str(seen.stat.st_gid) if seen.kind == "file" else None,
-        })
-        if seen.kind == "file":
-            entry.content = seen.content
-        put(entry)
+        put(like(seen, seen.path))
+
+
+def like(seen, path):
+    """The wish that at `path` shall be what was seen: nothing, a link, or a file with its owner and mode."""
+    entry = Entry({
+        "path": path,
+        "state": seen.kind,
+        "content": "" if seen.kind == "file" else None,
+        "link": seen.target if seen.kind == "link" else None,
+        "mode": f"{stat.S_IMODE(seen.stat.st_mode):o}" if seen.kind == "file" else None,
+        "owner": str(seen.stat.st_uid) if seen.kind == "file" else None,
+        "group": str(seen.stat.st_gid) if seen.kind == "file" else None,
+    })
+    if seen.kind == "file":
+        entry.content = seen.content
+    return entry
 
 
 def validate(entries):

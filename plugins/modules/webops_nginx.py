@@ -27,6 +27,13 @@ options:
     description: Name of the certificate (below C(/etc/webops/certs)) that the files need.
     type: str
     default: ""
+  replaces:
+    description:
+      - Files below C(conf.d) or C(sites-enabled) that somebody wrote by hand and that serve nothing but C(domains).
+      - They are moved aside in the same step, and are back when the record is taken away.
+    type: list
+    elements: str
+    default: []
   record:
     description: What this server tells about the resource, as in M(webops_files). Written after the files.
     type: dict
@@ -59,6 +66,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.webops_lock import Locked, held
 from ansible.module_utils.webops_place import Entry, Refused, Seen, ask, bring_back, put
 from ansible.module_utils.webops_record import Record
+from ansible.module_utils.webops_replaced import brought_back, is_kept, moved_aside, served, text_of
 
 ROOT = "/etc/nginx"
 STAGE = "/etc/nginx/.webops-test"
@@ -72,6 +80,7 @@ def main():
             "files": {"type": "list", "elements": "dict", "required": True},
             "domains": {"type": "list", "elements": "str", "default": []},
             "certificate": {"type": "str", "default": ""},
+            "replaces": {"type": "list", "elements": "str", "default": []},
             "record": {"type": "dict"},
         },
         supports_check_mode=True,
@@ -83,8 +92,8 @@ def main():
         module.fail_json(msg=str(refused), next=getattr(refused, "next", "Run this again."),
                          journal=getattr(refused, "journal", []))
     module.exit_json(
-        changed=bool(changes), paths=[entry.path for entry, _seen in changes],
-        diff=[difference(entry, seen) for entry, seen in changes] if module._diff else [],
+        changed=bool(changes), paths=[entry.path for entry, _seen in changes], webops_summary=in_words(changes),
+        diff=[difference(entry, seen) for entry, seen in changes if not is_kept(entry.path)] if module._diff else [],
     )
 
 
@@ -94,12 +103,32 @@ def settle(module):
     entries = [entry_of(wish, version) for wish in module.params["files"] if can_be(wish)]
     changes = [(entry, seen) for entry in entries if (seen := Seen(entry.path)).differs(entry)]
     refuse_strangers(changes)
-    refuse_taken(module.params["domains"], {entry.path for entry in entries})
+    others = replaced(module.params)
+    refuse_taken(module.params["domains"], {entry.path for entry in entries} | {entry.path for entry, _seen in others})
+    # What is new comes first: at no moment is there a configuration that lacks the domain.
+    changes += others
     if changes and not module.check_mode:
         refuse_without_certificate(module.params["certificate"])
         test(changes)
         replace(changes)
     return changes + ([(record.entry, record.seen)] if record.keep(module.check_mode) else [])
+
+
+def replaced(params):
+    """What happens to the files that the vhost takes the place of."""
+    record = params["record"] or {}
+    folders = [os.path.join(ROOT, folder) for folder in FOLDERS]
+    if record.get("state") == "absent":
+        return brought_back(record["name"], folders)
+    return moved_aside(params["replaces"], record.get("name", ""), folders, params["domains"])
+
+
+def in_words(changes):
+    """Which files of somebody else's are moved, for a person who looks at the steps."""
+    moved = [entry.path for entry, _seen in changes if is_kept(entry.path) and entry.state != "absent"]
+    back = [entry.path for entry, _seen in changes if is_kept(entry.path) and entry.state == "absent"]
+    return "; ".join([f"what was there is kept as {path}" for path in moved] +
+                     [f"what was kept as {path} is back" for path in back])
 
 
 def nginx_version(check_mode):
@@ -158,7 +187,8 @@ def refuse_taken(domains, own):
             text = file.read()
             for domain in sorted(wanted & served(text)):
                 raise Refused(f"{domain} is served on this server by {owner(path, text)} already.",
-                              "Remove the domain there, or use another one here.")
+                              "Remove the domain there, use another one here, or take over what is there: name the file "
+                              f"in nginx_vhost_replaces ('webops adopt' proposes it).")
 
 
 def configured():
@@ -168,12 +198,6 @@ def configured():
             for name in sorted(os.listdir(directory)):
                 if not name.startswith("."):
                     yield os.path.join(directory, name)
-
-
-def served(text):
-    """Names after every server_name, comments left out."""
-    plain = re.sub(r"(?m)(?:^|\s)#.*$", "", text)
-    return {name.strip("\"'") for names in re.findall(r"\bserver_name\s+([^;]*);", plain) for name in names.split()}
 
 
 def owner(path, text):
@@ -212,7 +236,8 @@ def put_copy(entry, path):
             os.unlink(path)
         return
     if entry.state == "link":
-        os.symlink(entry.link, path)
+        # The copy lies elsewhere, from where a relative link would lead to nothing.
+        os.symlink(os.path.join(os.path.dirname(entry.path), entry.link), path)
         return
     with open(path, "wb") as file:
         file.write(entry.content)
@@ -263,9 +288,8 @@ def workers():
 
 
 def difference(entry, seen):
-    before = seen.content.decode(errors="replace") if seen.kind == "file" else ""
     after = entry.content.decode() if entry.state == "file" else f"-> {entry.link}\n" if entry.link else ""
-    return {"before_header": entry.path, "after_header": entry.path, "before": before, "after": after}
+    return {"before_header": entry.path, "after_header": entry.path, "before": text_of(seen), "after": after}
 
 
 if __name__ == "__main__":

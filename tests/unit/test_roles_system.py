@@ -32,6 +32,7 @@ lock = load("plugins/module_utils/webops_lock.py", "ansible.module_utils.webops_
 place = load("plugins/module_utils/webops_place.py", "ansible.module_utils.webops_place")
 record = load("plugins/module_utils/webops_record.py", "ansible.module_utils.webops_record")
 postgresql = load("plugins/module_utils/webops_postgresql.py", "ansible.module_utils.webops_postgresql")
+replaced = load("plugins/module_utils/webops_replaced.py", "ansible.module_utils.webops_replaced")
 quoting = load("plugins/filter/nginx.py", "webops_filter_nginx")
 nginx = load("plugins/modules/webops_nginx.py", "webops_module_nginx")
 

@@ -300,9 +300,18 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("terminals_by_resource", "terminals", ["resource_name", "id"], unique=False)
+    op.create_table(
+        "surveys",
+        sa.Column("server_id", sa.Integer(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("found", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(["server_id"], ["servers.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("server_id"),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("surveys")
     op.drop_index("terminals_by_resource", table_name="terminals")
     op.drop_table("terminals")
     op.drop_table("drifts")
