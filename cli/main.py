@@ -15,6 +15,7 @@ _COMMANDS = {
     "kinds": ("cli.listing:kinds", "What can be asked for"),
     "apply": ("cli.asked:apply", "Ask for a resource, new or changed"),
     "plan": ("cli.plans:plan", "See what would change, then have exactly that done"),
+    "adopt": ("cli.adopt:adopt", "Take over a site that a server serves already"),
     "drift": ("cli.drift:drift", "Whether servers still are as they were applied"),
     "releases": ("cli.releases:releases", "A resource's releases, and what differs between two"),
     "list": ("cli.listing:list_resources", "Resources with what was seen of them"),

@@ -94,7 +94,7 @@ def _plan(ctx: click.Context, kind: dict[str, Any], action: dict[str, Any], para
     if as_json:
         tables.as_json(found)
     else:
-        _show(found, ended)
+        tell(found, ended)
     ctx.exit(int(_exit(found, params["webops_detailed"])))
 
 
@@ -111,7 +111,7 @@ def _hand_over(made: dict[str, Any], as_json: bool) -> None:
         click.echo(f"Plan {made['id']} is being made: webops plan show {made['id']}")
 
 
-def _show(found: dict[str, Any], ended: dict[str, Any] | None = None) -> None:
+def tell(found: dict[str, Any], ended: dict[str, Any] | None = None) -> None:
     what = f"{found['action_label']} {found['resource']} on {found['server']}"
     click.echo(f"Plan {found['id']}: {clean(what)}")
     if found["state"] == "failed" and ended is not None:
@@ -185,7 +185,7 @@ def show(ctx: click.Context, number: int, as_json: bool) -> None:
     if as_json:
         tables.as_json(found)
     else:
-        _show(found)
+        tell(found)
 
 
 @plan.command("apply")

@@ -32,11 +32,12 @@ from panel.web import (
     runs,
     security,
     servers,
+    sites,
 )
 from panel.web.api import api
 
 _PAGES = (account, actions, drift, plans, finder, health, journal, new, overview, people, releases, resources,
-          runs, servers)
+          runs, servers, sites)
 
 
 def create_app(settings: Settings | None = None) -> Flask:

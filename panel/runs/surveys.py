@@ -10,7 +10,7 @@ from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from panel.runs.errors import NotReady
-from panel.runs.submit import SERVER_KIND, submit
+from panel.runs.submit import SERVER_KIND, Extra, submit
 from panel.store.db import now
 from panel.store.models import Mode, Run, Server, State
 from panel.store.seal import seal, unseal
@@ -25,7 +25,8 @@ def look(session: Session, server: Server, actor: str, door: str) -> Run:
     """A run that reads what is served there and changes nothing. COMMITS. NotReady, NoHostKey."""
     if server.ready_at is None:
         raise NotReady(f"{server.name} is not ready yet. Make it ready first: webops server ready {server.name}")
-    return submit(session, kind=SERVER_KIND, action=ACTION, actor=actor, door=door, server=server, mode=Mode.CHECK)
+    return submit(session, kind=SERVER_KIND, action=ACTION, actor=actor, door=door, server=server, mode=Mode.CHECK,
+                  extra=Extra(ACTION))
 
 
 def settled(session: Session, run: Run, found: Mapping[str, dict[str, Any]]) -> None:

@@ -29,6 +29,8 @@ def offer(run: Run) -> Offer | None:
         return Offer("See the plan", url_for("plans.show", number=plan), True)
     if run.purpose == "drift" and run.resource is not None:
         return Offer("See the drift", url_for("resources.show", name=run.resource.name) + "#drift", True)
+    if run.purpose == "survey" and run.servers and run.servers[0].server_id is not None:
+        return Offer("See what was found", url_for("sites.listed", name=run.servers[0].server_name), True)
     if run.mode is Mode.CHECK and run.state is State.SUCCEEDED:
         form = _of_server(run) if run.kind == "server" else _form(run)
         return Offer(f"{action_label(run.kind, run.action)}…", form, True) if form else None

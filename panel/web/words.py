@@ -76,6 +76,8 @@ def run_name(run: Run) -> str:
     label = action_label(run.kind, run.action)
     if run.purpose == "drift":
         return "Look at drift"
+    if run.purpose == "survey":
+        return label
     return f"{_label(run)}: {label.lower()}" if run.mode is Mode.CHECK else label
 
 

@@ -46,7 +46,7 @@ def refuse_what_is_not_theirs(path, seen, domains):
         raise Refused(f"{path} belongs to WebOps already.", "Change or remove the resource that it is of.")
     others = sorted(served(text) - set(domains))
     if others or nameless(text):
-        what = f"serves {', '.join(others[:5])} as well" if others else "answers requests for no name of its own as well"
+        what = f"serves {', '.join(others[:5])} as well" if others else "has a server without a name as well"
         raise Refused(f"{path} {what}, so its place cannot be taken.",
                       "Move that into a file of its own, or name these domains here too. Then plan again.")
 
@@ -79,7 +79,8 @@ def text_of(seen):
 
 def served(text):
     """Names after every server_name, comments left out."""
-    return {name.strip("\"'") for names in re.findall(r"\bserver_name\s+([^;]*);", plain(text)) for name in names.split()}
+    found = re.findall(r"\bserver_name\s+([^;]*);", plain(text))
+    return {name.strip("\"'") for names in found for name in names.split()}
 
 
 def nameless(text):

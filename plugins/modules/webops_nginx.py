@@ -187,8 +187,8 @@ def refuse_taken(domains, own):
             text = file.read()
             for domain in sorted(wanted & served(text)):
                 raise Refused(f"{domain} is served on this server by {owner(path, text)} already.",
-                              "Remove the domain there, use another one here, or take over what is there: name the file "
-                              f"in nginx_vhost_replaces ('webops adopt' proposes it).")
+                              "Remove the domain there, or use another one here. To take over what is there, name the "
+                              "file in nginx_vhost_replaces: webops adopt proposes it.")
 
 
 def configured():

@@ -26,6 +26,16 @@ def _unreadable(wrong: Unreadable) -> Response:
     return problem_json(wrong.trouble)
 
 
-from panel.web.api import kinds, releases, resources, runs, servers, terminals, tokens, users  # noqa: E402  they add routes
+from panel.web.api import (  # noqa: E402  they add routes
+    kinds,
+    releases,
+    resources,
+    runs,
+    servers,
+    sites,
+    terminals,
+    tokens,
+    users,
+)
 
-__all__ = ["api", "kinds", "releases", "resources", "runs", "servers", "terminals", "tokens", "users"]
+__all__ = ["api", "kinds", "releases", "resources", "runs", "servers", "sites", "terminals", "tokens", "users"]

@@ -10,7 +10,7 @@ from werkzeug.wrappers import Response
 
 from panel.catalog import Problem, Refused
 from panel.link import client
-from panel.runs import servers
+from panel.runs import servers, surveys
 from panel.store.models import Mode, Server
 from panel.web.api import api, shapes
 from panel.web.api.asked import body, count, door, mapping, number, one_of, query, text
@@ -77,19 +77,21 @@ def accept_host_key(name: str) -> Response:
 @api.post("/servers/<name>/runs")
 @token
 def run_on_server(name: str) -> tuple[Response, int]:
-    """"main" makes it ready, "remove" takes WebOps off it.
+    """"main" makes it ready, "survey" looks at what is served there, "remove" takes WebOps off it.
 
     `login`: for the first contact; used once, never stored beyond the run. With a `user` alone, WebOps signs in with
     its own key for this server, whose `public_key` that user has among its authorized keys.
     """
     asked = body((), ("action", "login", "mode", "timeout"))
-    action = one_of(asked, "action", ("main", "remove"))
+    action = one_of(asked, "action", ("main", "survey", "remove"))
     more: dict[str, Any] = {"mode": Mode(one_of(asked, "mode", ("apply", "check"))),
                             "timeout": number(asked, "timeout", 10, 7 * 24 * 3600)}
     server, actor = find(name), current_actor().name
-    if action == "remove":
-        if asked.get("login") is not None:
-            raise Refused([Problem("login", "not_possible", "A server is removed by WebOps' own account.")])
+    if action != "main" and asked.get("login") is not None:
+        raise Refused([Problem("login", "not_possible", "WebOps' own account does this.")])
+    if action == "survey":
+        run = surveys.look(database(), server, actor, door())
+    elif action == "remove":
         run = servers.remove(database(), server, actor, door(), **more)
     else:
         run = servers.ready(database(), server, _login(asked), actor, door(), **more)
