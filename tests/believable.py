@@ -17,7 +17,9 @@ from sqlalchemy.orm import Session
 from panel.store.models import Event, Mode, Observed, Resource, Run, RunServer, Server, State, User
 from panel.store.planned import Drift, DriftState, Plan, PlanState
 from panel.store.seal import seal
+from panel.store.surveyed import Survey
 from panel.web import passwords
+from tests.surveyed import GUARDED, LOSING, PROXIED, STATIC, dump, survey
 
 PASSWORD = "correct horse battery"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMgzq1dQk0M8mJmZ2pYw0pO1rS4f5uV6wX7yZ8aB9cD0"
@@ -322,6 +324,8 @@ def fill(session: Session) -> None:
     """Two people, three servers, a handful of resources with their parts, and runs in every state."""
     fill_people(session)
     web1, web2, _ = _servers(session)
+    found = survey(dump(docs=STATIC, shop_conf=PROXIED, staff=GUARDED, old=LOSING))
+    session.add(Survey(server_id=web2.id, at=NOW - timedelta(minutes=4), found=seal(f"survey:{web2.id}", found)))
     guestbook = _app(
         session,
         "guestbook",

@@ -54,6 +54,15 @@ server { listen 443 ssl; server_name www.shop.example.org; return 301 https://sh
     ssl_certificate /etc/letsencrypt/live/shop.example.org/fullchain.pem;
     ssl_certificate_key /etc/letsencrypt/live/shop.example.org/privkey.pem; }
 """
+GUARDED = "server { server_name staff.example.org; root /srv/staff; auth_basic Staff; auth_basic_user_file users; }"
+LOSING = """
+server {
+    server_name old.example.org;
+    location / { proxy_pass http://127.0.0.1:8000; proxy_buffering off; proxy_set_header X-Shop $host; }
+    location /api/ { proxy_pass http://127.0.0.1:9000; }
+    rewrite ^/a-very-long-path/that-nobody-knows/(.*)$ /b/$1 permanent;
+}
+"""
 PARAMS = """proxy_set_header Host $http_host;
 proxy_set_header X-Real-IP $remote_addr;
 proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
@@ -61,13 +70,15 @@ proxy_set_header X-Forwarded-Proto $scheme;
 """
 SECRETS = {"SECRET_KEY": "s3cr3t-of-the-shop", "DATABASE_URL": "postgres://shop:pa55word@localhost/shop"}
 SHOP = {
-    "unit": "shop.service", "user": "shop", "directory": "/srv/shop/app",
+    "unit": "shop.service", "settings": 'LEVEL=3 "GREETING=dear reader" DEBUG=true',
+    "directory": "/srv/shop/app",
     "command": ["/srv/shop/venv/bin/python3", "/srv/shop/venv/bin/gunicorn", "-w", "3", "--bind",
                 "unix:/run/shop/gunicorn.sock", "shop.wsgi"],
     "environment": ["PATH=/usr/bin", "LANG=C", "INVOCATION_ID=1", "DJANGO_SETTINGS_MODULE=shop.settings", "DEBUG=false",
                     "PATH_INFO_MODE=on", *(f"{name}={value}" for name, value in SECRETS.items())],
     "listens": ["/run/shop/gunicorn.sock"],
     "files": {"manage.py": "import os\n", ".env": "# mine\nEMAIL_URL='smtp://u:p@mail'  # out\nDEBUG=true\n",
+              "EnvironmentFile": "# mine\nLEVEL=4\nQUEUE=\"redis://:pw@h\"\n",
               "pyvenv.cfg": "home = /usr/bin\nversion = 3.12.4\n"},
 }
 GIT = """[core]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,7 +22,6 @@ _SECRET = re.compile(r"SECRET|PASS|PWD|TOKEN|KEY|SALT|DSN|CREDENTIAL|PIN|AUTH|PR
 _PLAIN = re.compile(r"true|false|yes|no|on|off|none|[0-9]{1,6}|[a-z]{2}([_-][A-Za-z]{2})?|UTC|"
                     r"(debug|info|warning|error|production|staging|development)", re.IGNORECASE)
 _LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")
-#: Names that the app would otherwise be given by WebOps: these must be its own for it to stay what it is.
 _MOST = 200
 
 
@@ -78,12 +78,14 @@ def django(found: Mapping[str, Any], service: Mapping[str, Any], reading: Readin
 
 
 def variables(service: Mapping[str, Any]) -> tuple[list[Values], list[Values], list[str]]:
-    """(shown, secret, left out): what the process has in its environment, and over it nothing; .env for the rest."""
+    """(shown, secret, left out): what the process has in its environment, and from .env what it has not."""
     given: dict[str, str] = {}
     for line in service["files"].get(".env", "").splitlines():
-        found = _LINE.fullmatch(line.strip())
-        if found:
-            given[found[1]] = _unquoted(found[2])
+        _line(line, given)
+    for word in _words(service["settings"]):
+        _line(word, given, is_quoted=False)
+    for line in service["files"].get("EnvironmentFile", "").splitlines():
+        _line(line, given)
     for word in service["environment"]:
         name, sign, value = word.partition("=")
         if sign:
@@ -100,6 +102,19 @@ def variables(service: Mapping[str, Any]) -> tuple[list[Values], list[Values], l
         plain = _PLAIN.fullmatch(value) and not _SECRET.search(name)
         (shown if plain else secret).append({"name": name, "value": value})
     return shown, secret, left_out
+
+
+def _words(text: str) -> list[str]:
+    """Environment= as systemctl shows it."""
+    try:
+        return shlex.split(text)
+    except ValueError:
+        return []
+
+
+def _line(text: str, given: dict[str, str], is_quoted: bool = True) -> None:
+    if found := _LINE.fullmatch(text.strip()):
+        given[found[1]] = _unquoted(found[2]) if is_quoted else found[2]
 
 
 def _unquoted(text: str) -> str:

@@ -95,7 +95,7 @@ def _proposals(found: Mapping[str, Any], site: sites.Site, reading: vhost.Readin
     certificate = [Wish("ssl_cert", {"domain": site.domain, "aliases": values.get("aliases", []), "source": "own",
                                      "certificate": pair[0], "key": pair[1]}, _CERTIFICATE)] if pair else []
     what = f"the files of {values['roots'][0]}" if "roots" in values else f"what answers at {values['upstream']}"
-    yield Proposal("nginx_vhost", name, f"Serves {what} as it is; only nginx's file becomes WebOps'.",
+    yield Proposal("nginx_vhost", name, f"Serves {what}; only nginx's file becomes WebOps'.",
                    [*certificate, Wish("nginx_vhost", values)], reading.left_out)
     own = {"replaces": site.files, **_certificate_values(pair)}
     app = apps.django(found, service, reading, python) if service else None

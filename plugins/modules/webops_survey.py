@@ -37,7 +37,7 @@ MOST_CONFIGURATION = 1_000_000
 MOST_FILE = 64 << 10
 MOST = 200
 ROOT = "/etc/nginx"
-PROPERTIES = ("Id", "MainPID", "User", "FragmentPath", "WorkingDirectory")
+PROPERTIES = ("Id", "MainPID", "User", "FragmentPath", "Environment", "EnvironmentFiles")
 # What a distribution ships, and what WebOps made.
 THEIRS = ("/lib/systemd/", "/usr/lib/systemd/")
 OURS = re.compile(r"(?:wo-|webops-)")
@@ -102,9 +102,18 @@ def read_services():
     if not units:
         return []
     shown = ask("systemctl", "show", f"--property={','.join(PROPERTIES)}", "--", *units)
-    several = [dict(line.partition("=")[::2] for line in block.splitlines()) for block in shown.split("\n\n")]
+    several = [properties(block) for block in shown.split("\n\n")]
     sockets = listening()
     return [found for one in several if is_somebodys(one) and (found := service(one, sockets))]
+
+
+def properties(block):
+    """What systemctl shows of one unit; what may be there several times is put together."""
+    found = {}
+    for line in block.splitlines():
+        name, _sign, value = line.partition("=")
+        found[name] = f"{found[name]} {value}" if name in found else value
+    return found
 
 
 def ask(*argv):
@@ -128,8 +137,11 @@ def service(unit, sockets):
     wanted = {"manage.py": f"{directory}/manage.py", ".env": f"{directory}/.env",
               "pyvenv.cfg": f"{base}/pyvenv.cfg" if base else ""}
     files = {name: text for name, path in wanted.items() if path and (text := read(path)) is not None}
-    return {"unit": unit["Id"], "user": unit.get("User", ""), "directory": directory, "command": command,
-            "environment": environment, "listens": list(dict.fromkeys(listens)), "files": files}
+    # A process that names itself anew (setproctitle) writes over its environment; then these say it.
+    named_files = re.findall(r"(/\S+) \(ignore_errors=(?:yes|no)\)", unit.get("EnvironmentFiles", ""))
+    files["EnvironmentFile"] = "\n".join(text for path in named_files if (text := read(path)) is not None)
+    return {"unit": unit["Id"], "directory": directory, "command": command, "environment": environment,
+            "settings": unit.get("Environment", ""), "listens": list(dict.fromkeys(listens)), "files": files}
 
 
 def words(number, name):

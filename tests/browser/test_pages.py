@@ -20,7 +20,8 @@ pytestmark = pytest.mark.browser
 PAGES = ["/", "/resources", "/resources/guestbook", "/resources/guestbook/edit", "/resources/guestbook/actions/remove",
          "/new", "/new/django_app", "/new/server", "/servers", "/servers/web1", "/servers/db1/host-key",
          "/servers/db1/ready", "/runs", "/runs/9", "/runs/11", "/runs/4", "/people", "/account", "/find?text=guest",
-         "/plans", "/plans/1", "/plans/2"]
+         "/plans", "/plans/1", "/plans/2", "/servers/web2/sites", "/servers/web2/sites/shop.example.org",
+         "/servers/web2/sites/old.example.org", "/servers/web2/sites/staff.example.org"]
 
 #: Every text must stand out from what is behind it: 4.5 to 1, large or bold-large text 3 to 1 (WCAG 2.2 AA).
 CONTRAST = """() => {

@@ -1,4 +1,4 @@
-"""Visitors over HTTPS, 50 requests a second in all, by hey (https://github.com/rakyll/hey)."""
+"""Visitors over HTTPS or HTTP, 50 requests a second in all, by hey (https://github.com/rakyll/hey)."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Load:
     200.
     """
 
-    def __init__(self, address: str, domain: str) -> None:
+    def __init__(self, address: str, domain: str, scheme: str = "https") -> None:
         self.answers: Counter[tuple[str, str]] = Counter()
         self.slowest = 0.0
-        self._address = f"https://{address}/"
+        self._address = f"{scheme}://{address}/"
         self._domain = domain
         self._running: dict[str, subprocess.Popen[str]] = {}
 
