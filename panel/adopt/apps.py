@@ -21,6 +21,10 @@ _SECRET = re.compile(r"SECRET|PASS|PWD|TOKEN|KEY|SALT|DSN|CREDENTIAL|PIN|AUTH|PR
 #: Values that give nothing away; all others are kept as secrets.
 _PLAIN = re.compile(r"true|false|yes|no|on|off|none|[0-9]{1,6}|[a-z]{2}([_-][A-Za-z]{2})?|UTC|"
                     r"(debug|info|warning|error|production|staging|development)", re.IGNORECASE)
+#: What a release has its own place or program for.
+_GIVEN = ("STATIC_ROOT", "MEDIA_ROOT", "GUNICORN_CMD_ARGS", "PORT")
+#: Known to be no secrets, whatever they hold.
+_SHOWN = ("ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "TZ")
 _LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")
 _MOST = 200
 
@@ -72,8 +76,6 @@ def django(found: Mapping[str, Any], service: Mapping[str, Any], reading: Readin
     for one in reading.values.get("static", []):
         if "media" in one["location"]:
             left_out.append(f"uploaded files in {one['directories'][0]}: copy them to the new place before you apply")
-    for text in reading.left_out:
-        left_out.append(f"in nginx: {text}")
     return {key: value for key, value in values.items() if value not in (None, "", [])}, left_out
 
 
@@ -99,7 +101,10 @@ def variables(service: Mapping[str, Any]) -> tuple[list[Values], list[Values], l
         if formats.problem("env_name", name) or "\0" in value:
             left_out.append(f"the variable {name[:60]}, which cannot be set here")
             continue
-        plain = _PLAIN.fullmatch(value) and not _SECRET.search(name)
+        if name in _GIVEN:
+            left_out.append(f"the variable {name}={value[:100]}, which every release gets from WebOps")
+            continue
+        plain = name in _SHOWN or (_PLAIN.fullmatch(value) and not _SECRET.search(name))
         (shown if plain else secret).append({"name": name, "value": value})
     return shown, secret, left_out
 

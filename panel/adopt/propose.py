@@ -104,14 +104,14 @@ def _proposals(found: Mapping[str, Any], site: sites.Site, reading: vhost.Readin
         why = (f"{service['unit']} runs manage.py of {given['repo']}: built and started anew beside it, then the "
                "domain changes over. Its database stays where it is.")
         wish = Wish("django_app", {**given, **own})
-        yield Proposal("django_app", name, why, [wish], [*_without_tls(pair), *left_out])
+        yield Proposal("django_app", name, why, [wish], [*left_out, *_beyond(reading, pair, ("/static/", "/media/"))])
     root = values.get("roots", [""])[0]
     at = apps.source(found, root) if root else None
     if at:
         given = {"repo": at["repo"], "ref": at["ref"], "directory": at["within"], "domain": site.domain,
                  "aliases": values.get("aliases", []), "single_page": values.get("single_page", False), **own}
         yield Proposal("static_site", name, f"{root} is a checkout of {at['repo']}: deployed from there from now on.",
-                       [Wish("static_site", given)], [*_without_tls(pair), *reading.left_out])
+                       [Wish("static_site", given)], _beyond(reading, pair, ()))
 
 
 def _certificate_values(pair: tuple[str, str] | None) -> Values:
@@ -120,9 +120,19 @@ def _certificate_values(pair: tuple[str, str] | None) -> Values:
     return {"certificate": "own", "certificate_chain": pair[0], "certificate_key": pair[1]}
 
 
-def _without_tls(pair: tuple[str, str] | None) -> list[str]:
-    return [] if pair else ["plain HTTP: it becomes HTTPS with a certificate made on the server. For one that browsers "
+def _beyond(reading: vhost.Reading, pair: tuple[str, str] | None, own_paths: tuple[str, ...]) -> list[str]:
+    """What a virtual host could say, and one that comes with an app or a site does not."""
+    values = reading.values
+    lost = [] if pair else ["plain HTTP: it becomes HTTPS with a certificate made on the server. For one that browsers "
                             "trust choose acme and accept the authority's terms"]
+    if values.get("redirect_http") is False:
+        lost.append("plain HTTP beside HTTPS: visitors are sent on to HTTPS")
+    if values.get("redirect_aliases") is False:
+        lost.append(f"{', '.join(values['aliases'])}: visitors are sent on to {values['domain']}")
+    lost += [f"the header {one['name']}: {one['value']}" for one in values.get("headers", [])]
+    lost += [f"{one['location']} from {one['directories'][0]}" for one in values.get("static", [])
+             if one["location"] not in own_paths]
+    return [*lost, *reading.left_out]
 
 
 def _pair(found: Mapping[str, Any], reading: vhost.Reading) -> tuple[tuple[str, str] | None, str]:

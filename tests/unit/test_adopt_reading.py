@@ -102,6 +102,8 @@ def test_a_django_app_is_proposed_from_its_process_and_its_checkout() -> None:
         "certificate": "own", "replaces": ["/etc/nginx/sites-enabled/site"]}
     left_out = found(PROXIED).proposal("django_app").left_out  # type: ignore[union-attr]
     assert any("uploaded files in /srv/shop/media" in one for one in left_out)
+    assert any("STATIC_ROOT=/srv/shop/static" in one for one in left_out)
+    assert "the header X-Robots-Tag: noindex; nofollow" in left_out  # a virtual host alone can say it, an app's cannot
 
 
 def test_a_token_in_an_origin_is_not_taken_along() -> None:
@@ -114,6 +116,8 @@ def test_a_directory_that_is_a_checkout_can_be_deployed_from_there() -> None:
     got = values(found(STATIC, repositories=checkout), "static_site")
     assert (got["repo"], got["ref"], got["replaces"]) == (
         "git@git.example.org:ada/docs.git", "v2", ["/etc/nginx/sites-enabled/site"])
+    left_out = found(STATIC, repositories=checkout).proposal("static_site").left_out  # type: ignore[union-attr]
+    assert [one.split()[0] for one in left_out] == ["plain", "www.docs.example.org:", "/assets/"]
 
 
 @pytest.mark.parametrize(("inside", "words"), [

@@ -16,10 +16,10 @@ from tests.whole.test_plans_and_drift import applied, changed
 from tests.world import World
 
 pytestmark = pytest.mark.sandbox
-DOCS, SHOP = "docs.whole.test", "shop.whole.test"
+DOCS, SHOP, CLASSIC = "docs.whole.test", "shop.whole.test", "classic.whole.test"
 SECRET = "by-hand-S3cret-value"
 ENABLED = "/etc/nginx/sites-enabled"
-LIVE = f"/etc/letsencrypt/live/{SHOP}"
+LIVE, LIVE_CLASSIC = f"/etc/letsencrypt/live/{SHOP}", f"/etc/letsencrypt/live/{CLASSIC}"
 BY_HAND = f'''
 mkdir -p /var/www/docs /srv/shop {LIVE} /etc/nginx/sites-available
 echo "read the docs" > /var/www/docs/index.html
@@ -69,7 +69,55 @@ server {{
 EOF
 systemctl daemon-reload; systemctl start shop; systemctl reload nginx
 '''
+# A Django app as tutorials have it: clone, virtual environment, unit, environment file, database.
+DJANGO = f'''
+useradd --system --home /srv/classic classic; mkdir -p /srv/classic/static {LIVE_CLASSIC}
+git clone -q REPOSITORY /srv/classic/app
+/opt/webops/uv/bin/uv venv -q /srv/classic/venv
+/opt/webops/uv/bin/uv pip install -q --python /srv/classic/venv/bin/python -r /srv/classic/app/requirements.txt gunicorn
+systemctl start postgresql
+runuser -u postgres -- psql -qc "create role classic login password '{SECRET}'" \\
+    -c "create database classic owner classic"
+cat > /etc/classic.env <<'EOF'
+SECRET_KEY="{SECRET}-key"
+DATABASE_URL=postgresql://classic:{SECRET}@127.0.0.1:5432/classic
+ALLOWED_HOSTS={CLASSIC}
+CSRF_TRUSTED_ORIGINS=https://{CLASSIC}
+STATIC_ROOT=/srv/classic/static
+EOF
+chmod 600 /etc/classic.env
+cd /srv/classic/app; set -a; . /etc/classic.env; set +a
+../venv/bin/python manage.py migrate -v0; ../venv/bin/python manage.py collectstatic -v0 --noinput
+echo "from book.models import Message; Message.objects.create(name='Ada', text='Here by hand')" |
+    ../venv/bin/python manage.py shell
+chown -R classic: /srv/classic
+cat > /etc/systemd/system/classic.service <<'EOF'
+[Service]
+User=classic
+Group=www-data
+RuntimeDirectory=classic
+WorkingDirectory=/srv/classic/app
+EnvironmentFile=/etc/classic.env
+ExecStart=/srv/classic/venv/bin/gunicorn --workers 2 --umask 7 --bind unix:/run/classic/gunicorn.sock guestbook.wsgi
+EOF
+openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN={CLASSIC} -addext subjectAltName=DNS:{CLASSIC} \\
+    -keyout {LIVE_CLASSIC}/privkey.pem -out {LIVE_CLASSIC}/fullchain.pem 2>/dev/null
+cat > /etc/nginx/sites-enabled/classic <<'EOF'
+server {{
+    listen 80; listen 443 ssl;
+    server_name {CLASSIC};
+    ssl_certificate {LIVE_CLASSIC}/fullchain.pem;
+    ssl_certificate_key {LIVE_CLASSIC}/privkey.pem;
+    location /static/ {{ alias /srv/classic/static/; }}
+    location / {{ include proxy_params; proxy_pass http://unix:/run/classic/gunicorn.sock; }}
+}}
+EOF
+systemctl daemon-reload; systemctl start classic
+until [ -S /run/classic/gunicorn.sock ]; do sleep 0.1; done
+systemctl reload nginx
+'''
 CLEAN_UP = '''
+rm -f /etc/nginx/sites-enabled/classic; systemctl stop classic; rm -rf /etc/systemd/system/classic.service /srv/classic
 rm -rf /etc/nginx/sites-enabled/shop.conf /etc/nginx/sites-enabled/docs /etc/nginx/sites-available/docs
 systemctl stop shop; rm -rf /etc/systemd/system/shop.service /srv/shop /etc/shop.env; systemctl daemon-reload
 systemctl reload nginx
@@ -201,3 +249,26 @@ def test_it_is_taken_over_in_the_browser(by_hand: World) -> None:
     row = by_hand.ask("GET", "/resources/papers")
     assert row["applied_at"] is None and row["values"]["nginx_vhost_replaces"] == ["/etc/nginx/sites-enabled/docs"]
     by_hand.succeeded(by_hand.act("papers", "remove"))
+
+
+def test_a_django_app_is_deployed_beside_the_old_one_and_keeps_its_data(by_hand: World) -> None:
+    by_hand.named(CLASSIC)
+    by_hand.root("sh", "-ec", DJANGO.replace("REPOSITORY", by_hand.repository("guestbook").address))
+    before, page = files(by_hand), body_of(by_hand, f"https://{CLASSIC}/")
+    assert "Here by hand" in page
+    plan = adopt(by_hand, CLASSIC, "--kind", "django_app")["plans"][0]
+    row = by_hand.ask("GET", "/resources/classic")
+    assert row["secrets"]["django_app_secrets"] == ["SECRET_KEY", "DATABASE_URL"]
+    assert SECRET not in json.dumps([plan, row])
+    with Load(by_hand.ready.server.address, CLASSIC) as load:
+        applied(by_hand, plan)
+    assert load.failed == {} and load.total > 50
+    by_hand.root("systemctl", "stop", "classic")
+    assert "Here by hand" in body_of(by_hand, f"https://{CLASSIC}/")
+    assert planned(by_hand, "classic")["changes"] == []
+
+    by_hand.root("systemctl", "start", "classic")
+    with Load(by_hand.ready.server.address, CLASSIC) as load:
+        by_hand.succeeded(by_hand.act("classic", "remove"))
+    assert load.failed == {}
+    assert files(by_hand) == before and "Here by hand" in body_of(by_hand, f"https://{CLASSIC}/")
