@@ -178,7 +178,7 @@ def listening():
 def table(name):
     with contextlib.suppress(OSError), open(f"/proc/net/{name}", encoding="utf-8", errors="replace") as file:
         for line in file.readlines()[1:]:
-            yield line.split(maxsplit=7 if name == "unix" else -1)
+            yield line.rstrip("\n").split(maxsplit=7 if name == "unix" else -1)
 
 
 def repositories(text, services):
