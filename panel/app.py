@@ -20,6 +20,7 @@ from panel.web import (
     drift,
     errors,
     finder,
+    groups,
     health,
     journal,
     limits,
@@ -36,7 +37,7 @@ from panel.web import (
 )
 from panel.web.api import api
 
-_PAGES = (account, actions, drift, plans, finder, health, journal, new, overview, people, releases, resources,
+_PAGES = (account, actions, drift, plans, finder, groups, health, journal, new, overview, people, releases, resources,
           runs, servers, sites)
 
 

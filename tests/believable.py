@@ -14,7 +14,8 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from panel.store.models import Event, Mode, Observed, Resource, Run, RunServer, Server, State, User
+from panel.store.models import Event, Mode, Observed, PartState, Resource, Run, RunServer, Server, State, User
+from panel.store.places import Place
 from panel.store.planned import Drift, DriftState, Plan, PlanState
 from panel.store.seal import seal
 from panel.store.surveyed import Survey
@@ -136,7 +137,7 @@ def add_run(
         roles_version="9c31f0e2ab41",
         **more,
     )
-    run.servers = [RunServer(server=server, server_name=server.name, host=host, state=state)]
+    run.servers = [RunServer(server=server, server_name=server.name, host=host, state=PartState(state.value))]
     session.add(run)
     session.flush()
     if state is not State.QUEUED:
@@ -196,10 +197,11 @@ def _server(session: Session, name: str, address: str, **more: Any) -> Server:
 
 def _resource(session: Session, kind: str, name: str, server: Server, values: dict[str, Any], **more: Any) -> Resource:
     secrets = more.pop("hidden", None)
+    seen = {key: more.pop(key) for key in list(more) if key.startswith("observed")}
     resource = Resource(
         kind=kind,
         name=name,
-        server=server,
+        places=[Place(server=server, applied_at=more.get("applied_at"), **seen)],
         values=values,
         secrets=seal(f"resource:{name}:secrets", secrets) if secrets else None,
         **more,

@@ -154,10 +154,11 @@ class Linked:
     def add_resource(self, name: str, server_id: int, kind: str = "django_app", applied: bool = True) -> int:
         from panel.store import db
         from panel.store.models import Resource
+        from panel.store.places import Place
 
         with db.session() as session:
-            row = Resource(kind=kind, name=name, server_id=server_id,
-                           applied_at=datetime.now(UTC) if applied else None)
+            at = datetime.now(UTC) if applied else None
+            row = Resource(kind=kind, name=name, places=[Place(server_id=server_id, applied_at=at)], applied_at=at)
             session.add(row)
             session.commit()
             return row.id

@@ -89,19 +89,22 @@ def alive() -> bool:
 
 
 def journal(resource_id: int, lines: int = 100, follow: bool = False, since: str = "", *,
-            grep: str = "", until: str = "", process: str = "") -> Iterator[str]:
+            grep: str = "", until: str = "", process: str = "", server_id: int | None = None) -> Iterator[str]:
     """A resource's log as lines of text, oldest first. While following, "" comes when nothing else does.
 
     `since`, `until`: only what is younger, older ("2026-11-02 14:00", "1h"); `grep`: only lines that hold this
     text, large letters or small; `process`: only of this one, as `panel.link.remote.names` calls it.
+    `server_id`: which of its servers, where it is on several; the first, where none is said.
     Errors as in `ask`, raised before the first line where possible.
     """
-    found = entries(resource_id, lines=lines, follow=follow, since=since, grep=grep, until=until, process=process)
+    found = entries(resource_id, lines=lines, follow=follow, since=since, grep=grep, until=until, process=process,
+                    server_id=server_id)
     return (str(one) if one else "" for one in found)
 
 
 def entries(resource_id: int, *, lines: int = 100, follow: bool = False, since: str = "",
-            grep: str = "", until: str = "", process: str = "") -> Iterator[Entry | None]:
+            grep: str = "", until: str = "", process: str = "",
+            server_id: int | None = None) -> Iterator[Entry | None]:
     """As `journal`, in parts. None comes every few seconds while following: pass something on to your own
     reader then, so that one who went away is noticed. Close the iterator (or drop it) to stop the link."""
     stream = uuid.uuid4().hex
@@ -110,7 +113,7 @@ def entries(resource_id: int, *, lines: int = 100, follow: bool = False, since: 
     except redis.RedisError as wrong:
         raise LinkDown("Redis cannot be reached, so logs cannot be read. Check that it is running.") from wrong
     ask("journal", stream=stream, resource_id=resource_id, lines=lines, follow=follow, since=since, grep=grep,
-        until=until, process=process)
+        until=until, process=process, server_id=server_id)
     return _read(stream, follow)
 
 

@@ -5,17 +5,19 @@ Only what a person would notice is written at once; that nothing changed is writ
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from sqlalchemy import select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, joinedload
 
 from panel.link import verdict, wording
 from panel.link.plain import plain, tidy
 from panel.link.ssh import Reason, Target
 from panel.store import db
 from panel.store.models import Observed, Resource, Server
+from panel.store.places import Place
 from panel.store.terminals import Terminal
 
 #: The age at which an unchanged observation is written again, so that "seen 40 s ago" stays true.
@@ -49,11 +51,12 @@ def _target(row: Server) -> Target:
     return Target(row.id, row.name, row.address, row.port, row.host_key, row.public_key, bytes(row.private_key))
 
 
-def place_of(resource_id: int) -> tuple[str, int] | None:
-    """Name and server of a resource."""
+def place_of(resource_id: int, server_id: int | None = None) -> tuple[str, int] | None:
+    """Name and server of a resource: this one of its servers, or its first."""
     with db.session() as session:
-        found = session.execute(select(Resource.name, Resource.server_id).where(Resource.id == resource_id)).first()
-        return (found[0], found[1]) if found else None
+        found = session.get(Resource, resource_id)
+        there = [one.id for one in found.servers if server_id in (None, one.id)] if found else []
+        return (found.name, there[0]) if found and there else None
 
 
 def terminal_ended(number: int, code: int | None, why: str) -> None:
@@ -78,9 +81,8 @@ def saw(target: Target, seen: dict[str, Any]) -> Noted:
     overall = _overall(target, seen, figures)
     with db.session() as session:
         _withdraw_offer(session, target)
-        rows = session.scalars(select(Resource).where(Resource.server_id == target.server_id)).all()
-        verdicts = [(row, verdict.resource(row.name, row.kind, target.name, row.applied_at is not None, seen))
-                    for row in rows]
+        verdicts = [(row, verdict.resource(row.resource.name, row.resource.kind, target.name,
+                                           row.applied_at is not None, seen)) for row in _places(session, target)]
         return _note(session, target, overall, verdicts)
 
 
@@ -101,10 +103,16 @@ def lost(target: Target, reason: Reason, since: datetime) -> Noted:
         data = {**(row.observed_data if row else {}), "since": since.isoformat(), "reason": reason.code}
         overall = verdict.Verdict(Observed.FAILED, plain(wording.unreachable(reason, since), 1000), data)
         unseen = plain(wording.unseen(target.name, reason, since), 1000)
-        resources = session.scalars(select(Resource).where(Resource.server_id == target.server_id)).all()
+        resources = _places(session, target)
         verdicts = [(one, verdict.Verdict(Observed.UNKNOWN, unseen, {
             **one.observed_data, "since": since.isoformat(), "reason": reason.code})) for one in resources]
         return _note(session, target, overall, verdicts)
+
+
+def _places(session: Session, target: Target) -> Sequence[Place]:
+    """The resources on a server, there."""
+    return session.scalars(select(Place).where(Place.server_id == target.server_id)
+                           .options(joinedload(Place.resource))).all()
 
 
 def offer(target: Target, keys: list[str]) -> bool:
@@ -137,26 +145,26 @@ def _since(row: Server | None, since: datetime) -> datetime:
 
 
 def _note(session: Session, target: Target, overall: verdict.Verdict,
-          verdicts: list[tuple[Resource, verdict.Verdict]]) -> Noted:
+          verdicts: list[tuple[Place, verdict.Verdict]]) -> Noted:
     now = datetime.now(UTC)
     row = session.get(Server, target.server_id)
     changed = row is not None and not _same_server(row, overall)
     if row and (changed or _is_old(row.observed_at, now)):
         session.execute(update(Server).where(Server.id == row.id).values(_columns(overall, now)))
     different = []
-    for resource, found in verdicts:
-        differs = not found.same_as(resource.observed, resource.observed_text) or _other_releases(resource, found)
+    for place, found in verdicts:
+        differs = not found.same_as(place.observed, place.observed_text) or _other_releases(place, found)
         if differs:
-            different.append(resource.id)
-        if differs or _is_old(resource.observed_at, now):
-            session.execute(update(Resource).where(Resource.id == resource.id).values(_columns(found, now)))
+            different.append(place.resource_id)
+        if differs or _is_old(place.observed_at, now):
+            session.execute(update(Place).where(Place.id == place.id).values(_columns(found, now)))
     session.commit()
     return Noted(overall.state, overall.text, changed, different)
 
 
-def _other_releases(resource: Resource, found: verdict.Verdict) -> bool:
+def _other_releases(place: Place, found: verdict.Verdict) -> bool:
     # What nobody sees now is what it was.
-    return "releases" in found.data and resource.observed_data.get("releases") != found.data["releases"]
+    return "releases" in found.data and place.observed_data.get("releases") != found.data["releases"]
 
 
 def _columns(found: verdict.Verdict, now: datetime) -> dict[str, Any]:

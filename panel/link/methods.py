@@ -73,13 +73,13 @@ class Methods:
         stream = self._stream(params)
         wanted = asked.wanted(params.get("lines", 100), params.get("since"), params.get("follow"),
                               params.get("grep", ""), params.get("until"), params.get("process", ""))
-        name, session = await self._session(_id(params, "resource_id"))
+        name, session = await self._session(params)
         return await self._begin(stream, logs.Log(self._redis, stream, session.journal(name, **wanted)))
 
     async def compare(self, params: dict[str, Any]) -> dict[str, Any]:
         """What differs between two releases of a resource; names of variables, never what they hold."""
         a, b = _release(params, "a"), _release(params, "b")
-        name, session = await self._session(_id(params, "resource_id"))
+        name, session = await self._session(params)
         try:
             found = await session.compare(name, a, b)
         except ssh.NoConnection as wrong:
@@ -91,7 +91,7 @@ class Methods:
 
     async def terminal(self, params: dict[str, Any]) -> dict[str, Any]:
         stream, number, wanted = self._stream(params), _id(params, "number"), terminals.wanted(params)
-        name, session = await self._session(_id(params, "resource_id"))
+        name, session = await self._session(params)
 
         async def ended(code: int | None, why: str) -> None:
             await self._stored(ledger.terminal_ended, number, code, why)
@@ -112,9 +112,10 @@ class Methods:
         task.add_done_callback(self._logs.discard)
         return {"stream": stream}
 
-    async def _session(self, resource_id: int) -> tuple[str, Session]:
-        """Name and connection of a resource. LinkError: there is none, and why."""
-        found: tuple[str, int] | None = await self._stored(ledger.place_of, resource_id)
+    async def _session(self, params: dict[str, Any]) -> tuple[str, Session]:
+        """Name and connection of a resource, on one of its servers. LinkError: there is none, and why."""
+        wanted = None if params.get("server_id") is None else _id(params, "server_id")
+        found: tuple[str, int] | None = await self._stored(ledger.place_of, _id(params, "resource_id"), wanted)
         if found is None:
             raise LinkError("There is no such resource.", "unknown_resource")
         name, server_id = found

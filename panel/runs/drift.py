@@ -16,9 +16,11 @@ from sqlalchemy.orm import Session
 from panel.catalog import Refused
 from panel.runs import findings, releases, resources
 from panel.runs.errors import NotApplied, RunsError
+from panel.runs.hosts import listed
 from panel.runs.submit import DRIFT, Extra
 from panel.store import db
 from panel.store.models import Event, Mode, Resource, Run, RunServer, State
+from panel.store.places import Place
 from panel.store.planned import Drift, DriftState, Interval
 from panel.store.seal import SecretContextError
 
@@ -134,22 +136,26 @@ def _keep(session: Session, row: Drift, run: Run) -> None:
         row.text = " ".join(filter(None, (run.error or f"The check was {run.state}.", run.next_step)))
     elif found.changes:
         row.state, row.changes = DriftState.DRIFTED, found.changes
-        row.text = _went_back(session, run, found) + _in_words(found)
+        row.text = _went_back(session, run, found) + _in_words(run, found)
     else:
         row.state, row.changes = DriftState.IN_SYNC, []
         row.text = f"{found.steps} steps were looked at; nothing would change."
     _forget_old(session, run)
 
 
-def _in_words(found: findings.Findings) -> str:
+def _in_words(run: Run, found: findings.Findings) -> str:
     names = list(dict.fromkeys(one["name"] for one in found.changes))
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"{len(names)} of {found.steps} steps would change something: {'; '.join(names[:3])}{more}."
+    hosts = {one["host"] for one in found.changes}
+    differing = [one.server_name for one in run.servers if one.host in hosts]
+    where = f" on {listed(differing)}" if len(run.servers) > 1 and differing else ""
+    return f"{len(names)} of {found.steps} steps would change something{where}: {'; '.join(names[:3])}{more}."
 
 
 def _went_back(session: Session, run: Run, found: findings.Findings) -> str:
     """Somebody went back on purpose: that the variables are those of then was not done by a stranger's hand."""
-    back = releases.went_back(releases.of(session, run.resource)) if run.resource else None
+    place = run.resource.worst if run.resource else None
+    back = releases.went_back(releases.of(session, place)) if place else None
     if back is None:
         return ""
     told = found.facts.get("environment") or {}
@@ -208,16 +214,21 @@ def tick(session: Session) -> list[int]:
                                                     ~Resource.drift.has())).all()
     for resource_id in new:
         _begin(session, resource_id, at)
-    due = session.execute(select(Drift.resource_id, Drift.due, Resource.server_id).join(Drift.resource)
-                          .where(Drift.due <= at).order_by(Drift.due).limit(200)).all()
+    due = session.execute(select(Drift.resource_id, Drift.due).where(Drift.due <= at).order_by(Drift.due)
+                          .limit(200)).all()
+    places: dict[int, list[int]] = {}
+    for resource_id, server_id in session.execute(select(Place.resource_id, Place.server_id).where(
+            Place.resource_id.in_([one.resource_id for one in due])).order_by(Place.id)):
+        places.setdefault(resource_id, []).append(server_id)
     session.commit()
     begun: list[int] = []
     busy = _busy(session) if due else set()
-    for resource_id, moment, server_id in due:
-        if moment and server_id not in busy and _is_mine(session, resource_id, moment, at):
-            run = _start(session, resource_id, server_id)
+    for resource_id, moment in due:
+        servers = places.get(resource_id, [])
+        if moment and servers and not busy.intersection(servers) and _is_mine(session, resource_id, moment, at):
+            run = _start(session, resource_id, servers[0])
             begun += [run] if run else []
-            busy.add(server_id)
+            busy.update(servers)
     return begun
 
 

@@ -95,3 +95,15 @@ class NotApplied(RunsError):
     """Nobody can say what should be on the server, so nobody can say whether it drifted."""
 
     code = "not_applied"
+
+
+class GroupInUse(RunsError):
+    """Something lives on the group, or on a server of it that shall leave."""
+
+    code = "group_in_use"
+
+
+class NothingToRetry(RunsError):
+    """The run succeeded everywhere, or has not ended yet."""
+
+    code = "nothing_to_retry"

@@ -158,7 +158,7 @@ def store(run_id: int, rows: list[dict[str, Any]], outcome: Outcome) -> None:
         for host, counts in list(outcome.hosts.items()):
             session.execute(update(RunServer).where(RunServer.run_id == run_id, RunServer.host == host).values(
                 ok=counts.ok, changed=counts.changed, failed=counts.failed + counts.unreachable,
-                skipped=counts.skipped))
+                skipped=counts.skipped, state=outcome.progress.now(host)))
         session.commit()
 
 

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import json
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from panel.catalog import NoSuchKind, catalog
+from panel.runs.hosts import listed
 from panel.runs.parts import secrets_of
 from panel.settings import ROOT
 from panel.store.models import Mode, Resource, Run, Server, State
+from panel.store.places import Group
 from panel.store.planned import Plan
 from panel.store.seal import SecretContextError, unseal
 
@@ -26,12 +28,13 @@ _FACTS = ("distribution", "distribution_version", "architecture", "processors", 
 _LONGEST = 60
 
 
-def take(session: Session, kind: str, server: Server, resource: Resource | None, lock: str) -> dict[str, Any]:
+def take(session: Session, kind: str, servers: Sequence[Server], resource: Resource | None,
+         lock: str) -> dict[str, Any]:
     """The fingerprint of a plan that is made now. The commit is added when its check has found it."""
     held = holdings(resource)
     salt = secrets.token_hex(16)
-    return {"roles": roles(kind), "server": _server(server), "run": _last_run(session, lock),
-            "values": {"salt": salt, "digest": _digest(held, salt)}}
+    return {"roles": roles(kind), "servers": {one.name: _server(one) for one in servers},
+            "run": _last_run(session, lock), "values": {"salt": salt, "digest": _digest(held, salt)}}
 
 
 def holdings(resource: Resource | None) -> dict[str, Any] | None:
@@ -55,7 +58,8 @@ def roles(kind: str) -> dict[str, str]:
 
 def moved(session: Session, plan: Plan, run: Run | None = None) -> list[str]:
     """One sentence for each thing that is not any more as the plan saw it. `run`: the run that applies it, claimed."""
-    return [*_moved_roles(plan), *_moved_values(session, plan, run), *_moved_server(plan), *_done(session, plan, run)]
+    return [*_moved_roles(plan), *_moved_values(session, plan, run), *_moved_servers(session, plan),
+            *_done(session, plan, run)]
 
 
 def _of_folder(folder: Path) -> str:
@@ -82,7 +86,7 @@ def _moved_roles(plan: Plan) -> Iterator[str]:
     other = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     if other:
         verb = "has" if len(other) == 1 else "have"
-        yield f"{_listed([f'the {name}' if name.startswith('role') else name for name in other])} {verb} changed"
+        yield f"{listed([f'the {name}' if name.startswith('role') else name for name in other])} {verb} changed"
 
 
 def _moved_values(session: Session, plan: Plan, run: Run | None) -> Iterator[str]:
@@ -134,12 +138,22 @@ def _short(value: Any) -> str:
     return f"'{text}'" if len(text) <= _LONGEST else f"'{text[:_LONGEST]}…'"
 
 
-def _moved_server(plan: Plan) -> Iterator[str]:
-    name = plan.server_name
-    if plan.server is None:
-        yield f"{name} was removed from WebOps"
-        return
-    before, after = plan.fingerprint["server"], _server(plan.server)
+def _moved_servers(session: Session, plan: Plan) -> Iterator[str]:
+    seen = plan.fingerprint["servers"]
+    for name, before in seen.items():
+        server = session.get(Server, before["id"])
+        if server is None or server.name != name:
+            yield f"{name} was removed from WebOps"
+        else:
+            yield from _moved_server(name, before, _server(server))
+    group = session.get(Group, plan.group_id) if plan.group_id else None
+    if plan.group_id and group is None:
+        yield f"the group {plan.server_name} was removed"
+    elif group is not None and (other := {one.name for one in group.servers} ^ set(seen)):
+        yield f"{listed(sorted(other))} came into {group.name} or left it"
+
+
+def _moved_server(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
     if before["address"] != after["address"]:
         yield f"{name} has another address ({before['address']} became {after['address']})"
     if before["host_key"] != after["host_key"]:
@@ -177,7 +191,3 @@ def opened(plan: Plan) -> dict[str, Any]:
     """What lies sealed in a plan: "secrets" to be applied, "before" what the resource held. SecretContextError."""
     found: dict[str, Any] = unseal(f"plan:{plan.id}", plan.secrets or b"")
     return found
-
-
-def _listed(things: list[str]) -> str:
-    return things[0] if len(things) == 1 else ", ".join(things[:-1]) + " and " + things[-1]

@@ -14,6 +14,7 @@ from panel.catalog import NoSuchKind
 from panel.runs import bell, claim, plans, spec
 from panel.runs.errors import PlanMoved
 from panel.runs.events import Recorder
+from panel.runs.outcome import Outcome
 from panel.runs.play import End, Play
 from panel.runs.redact import Redactor
 from panel.runs.remote import stop_units
@@ -21,7 +22,7 @@ from panel.runs.scratch import private_directory
 from panel.runs.settle import Verdict, settle
 from panel.runs.watch import Stop, Watch
 from panel.store import db
-from panel.store.models import Mode, Run, RunServer, State
+from panel.store.models import Mode, Run, State
 from panel.store.seal import SecretContextError
 
 log = logging.getLogger("webops.runs")
@@ -34,8 +35,6 @@ def execute(run_id: int) -> None:
         run = claim.claim(session, run_id, owner)
         if run is None:
             return
-        session.execute(update(RunServer).where(RunServer.run_id == run_id).values(state=State.RUNNING))
-        session.commit()
         bell.tell(run_id)
         skew = db.now(session) - datetime.now(UTC)
         # One session for the whole run would hold a connection for hours; what it needs is read by now.
@@ -94,7 +93,7 @@ def _judge(run: Run, watch: Watch, recorder: Recorder, end: End, directory: Path
     if watch.stop:
         return _stopped(run, watch.stop, recorder, directory)
     if outcome.error:
-        return Verdict(State.FAILED, outcome.error, outcome.next_step)
+        return Verdict(State.FAILED, _with_server(run, outcome), outcome.next_step)
     if end.code is None:
         where = f" at the step '{outcome.step}'" if outcome.step else ""
         if end.stderr:
@@ -103,6 +102,12 @@ def _judge(run: Run, watch: Watch, recorder: Recorder, end: End, directory: Path
                        "Was the machine short of memory? Run it again: what is done already stays as it is.")
     said = outcome.last_words.strip().partition("\n")[0] or f"Ansible ended with code {end.code}."
     return Verdict(State.FAILED, said, "The output of the run tells more.")
+
+
+def _with_server(run: Run, outcome: Outcome) -> str:
+    """What went wrong, and of several servers on which."""
+    server = outcome.failed_on.rpartition("@")[2]
+    return outcome.error if len(run.servers) < 2 or server in outcome.error else f"{server}: {outcome.error}"
 
 
 def _stopped(run: Run, why: Stop, recorder: Recorder, directory: Path) -> Verdict:

@@ -28,19 +28,19 @@ class Made(NamedTuple):
     public: str
 
 
-def make(session: Session, *, name: str, kind: str = "", server: str = "", parameter: str = "",
+def make(session: Session, *, name: str, kind: str = "", where: str = "", parameter: str = "",
          given: Mapping[str, Any] | None = None) -> Made:
     """Make a key for a resource, which need not be there yet: it is written down then, with its values so far.
 
     COMMITS. A key that it had is gone. Refused, RunsError: nothing was stored.
     """
     row = session.scalar(select(Resource).where(Resource.name == name))
-    if row is None and not (kind and server):
-        raise Unknown(f"There is no resource '{name}' yet. To make its key first, say its kind and its server.")
+    if row is None and not (kind and where):
+        raise Unknown(f"There is no resource '{name}' yet. To make its key first, say its kind and where it lives.")
     wish = _kind(kind or (row.kind if row else ""))
     one = _parameter(wish, parameter)
     private = pair()
-    row = resources.keep(session, kind=wish.name, name=name, server=server or (row.server if row else ""), given=given,
+    row = resources.keep(session, kind=wish.name, name=name, where=where or (row.where if row else ""), given=given,
                          secrets={one.name: private})
     return Made(row, one.name, public_line(private, name))
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from panel.runs.hosts import Hosts
 from panel.runs.translate import Row
 
 _COUNTED = ("ok", "changed", "failed", "skipped")
@@ -51,8 +52,12 @@ class Outcome:
     """`add` takes every row that is stored; the rest is there to be read."""
 
     hosts: dict[str, Counts] = field(default_factory=dict)
+    #: How far each of them is.
+    progress: Hosts = field(default_factory=Hosts)
     error: str = ""
     next_step: str = ""
+    #: The host that they are of.
+    failed_on: str = ""
     journal: list[str] = field(default_factory=list)
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)
     #: What a survey read, by host; never stored but sealed.
@@ -64,6 +69,7 @@ class Outcome:
 
     def add(self, row: Row) -> None:
         kind, data = row["type"], row["data"]
+        self.progress.add(kind, row["host"], row["name"], data)
         if kind == "task":
             self.step = row["name"]
         elif kind == "stats":
@@ -85,6 +91,7 @@ class Outcome:
             setattr(counts, kind, getattr(counts, kind) + 1)
 
     def _failure(self, kind: str, host: str, data: Mapping[str, Any]) -> None:
+        self.failed_on = host
         if kind == "unreachable" or re.search(f"{_NO_SUDO}|{_BROKEN}", str(data.get("msg", "")), re.IGNORECASE):
             self.error, self.next_step = no_access(host.rpartition("@")[2], str(data.get("msg", "")))
         elif data.get("hidden"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import select
@@ -13,7 +13,8 @@ from panel.catalog import NoSuchKind, catalog, part_values
 from panel.runs import redact
 from panel.runs.errors import NameTaken
 from panel.runs.redact import Redactor
-from panel.store.models import Resource
+from panel.store.models import Resource, Server
+from panel.store.places import Place
 from panel.store.seal import SecretContextError, seal, unseal
 
 
@@ -50,6 +51,13 @@ def wanted(kind: str, name: str, values: Mapping[str, Any]) -> Iterator[tuple[st
             yield include.kind, include.name(name), found
 
 
+def place_on(resource: Resource, servers: Iterable[Server]) -> None:
+    """Let the resource have a place on each of these servers. Does not commit."""
+    for server in servers:
+        if all(one.server is not server for one in resource.places):
+            resource.places.append(Place(server=server))
+
+
 def write(session: Session, resource: Resource, secrets: Mapping[str, Any]) -> None:
     """Make or change the parts that the resource's values ask for, and theirs. Does not commit.
 
@@ -58,11 +66,12 @@ def write(session: Session, resource: Resource, secrets: Mapping[str, Any]) -> N
     for kind, name, values in wanted(resource.kind, resource.name, {**resource.values, **secrets}):
         part = session.scalar(select(Resource).where(Resource.name == name))
         if part is None:
-            part = Resource(kind=kind, name=name, server=resource.server, parent=resource)
+            part = Resource(kind=kind, name=name, group=resource.group, parent=resource)
             session.add(part)
         elif part.kind != kind or part.parent_id != resource.id:
             raise NameTaken(f"{resource.name} brings a part named '{name}', but there is a resource of that name "
                             "already. Choose another name.")
+        place_on(part, resource.servers)
         hidden = _secret_names(kind)
         part.values = {key: value for key, value in values.items() if key not in hidden}
         part_secrets = {key: value for key, value in values.items() if key in hidden}

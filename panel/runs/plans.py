@@ -16,6 +16,7 @@ from panel.runs.submit import Extra
 from panel.settings import settings
 from panel.store.db import now
 from panel.store.models import Mode, Resource, Run, Server, State
+from panel.store.places import Group
 from panel.store.planned import Plan, PlanState
 from panel.store.seal import seal, unseal
 
@@ -24,19 +25,19 @@ _AGAIN = "Plan again, look at what is new, and apply that plan."
 
 
 def make(session: Session, *, given: Mapping[str, Any], actor: str, door: str, action: str = "main",
-         resource: Resource | None = None, kind: str = "", name: str = "", server: Server | str = "",
+         resource: Resource | None = None, kind: str = "", name: str = "", where: Server | Group | str = "",
          timeout: int | None = None) -> Plan:
-    """A plan whose check is queued. With `resource` as `resources.act`, with `kind`, `name` and `server` as `ask`.
+    """A plan whose check is queued. With `resource` as `resources.act`, with `kind`, `name` and `where` as `ask`.
 
     COMMITS. Errors as there: nothing was stored then.
     """
     made: list[Plan] = []
-    extra = Extra(PURPOSE, bind=lambda run: made.append(_bound(session, run)))
+    extra = Extra(PURPOSE, bind=lambda run: made.append(_bound(session, run, where)))
     if resource is not None and not kind:
         resources.act(session, resource=resource, action=action, given=given, actor=actor, door=door,
                       mode=Mode.CHECK, timeout=timeout, extra=extra)
     elif action == "main":
-        resources.ask(session, kind=kind, name=name, server=server, given=given, actor=actor, door=door,
+        resources.ask(session, kind=kind, name=name, where=where, given=given, actor=actor, door=door,
                       mode=Mode.CHECK, timeout=timeout, extra=extra)
     else:
         raise Unknown(f"'{action}' is done to a resource that is there; say which.")
@@ -46,8 +47,7 @@ def make(session: Session, *, given: Mapping[str, Any], actor: str, door: str, a
 def again(session: Session, plan: Plan, actor: str, door: str) -> Plan:
     """The same wish, looked at anew. COMMITS. Errors as `make`."""
     if plan.action == "main":
-        assert plan.server
-        return make(session, kind=plan.kind, name=plan.resource_name, server=plan.server, given=_given(plan),
+        return make(session, kind=plan.kind, name=plan.resource_name, where=_where(plan), given=_given(plan),
                     actor=actor, door=door, timeout=plan.timeout)
     if plan.resource is None:
         raise Unknown(f"{plan.resource_name} is gone, so there is nothing to plan.")
@@ -65,15 +65,22 @@ def _given(plan: Plan) -> dict[str, Any]:
     return {name: value for name, value in {**plan.values, **secrets}.items() if spec and spec.parameter(name)}
 
 
-def _bound(session: Session, run: Run) -> Plan:
+def _where(plan: Plan) -> Server | Group:
+    found = plan.server or plan.group
+    assert found
+    return found
+
+
+def _bound(session: Session, run: Run, where: Server | Group | str) -> Plan:
     """The plan of a check, in the check's own transaction."""
-    server = run.servers[0].server
-    assert server
+    where = run.resource.where if run.resource else resources.place(session, where)
+    servers = [one.server for one in run.servers if one.server]
+    group = where if isinstance(where, Group) else None
     own = unseal(f"run:{run.id}:secrets", run.secrets) if run.secrets else {}
-    plan = Plan(run_id=run.id, resource=run.resource, resource_name=run.resource_name, kind=run.kind, server=server,
-                server_name=server.name, action=run.action, values=dict(run.values), timeout=run.timeout,
-                actor=run.actor, door=run.door, state=PlanState.NEW,
-                fingerprint=fingerprint.take(session, run.kind, server, run.resource, run.lock))
+    plan = Plan(run_id=run.id, resource=run.resource, resource_name=run.resource_name, kind=run.kind, group=group,
+                server=None if group else servers[0], server_name=where.name, action=run.action,
+                values=dict(run.values), timeout=run.timeout, actor=run.actor, door=run.door, state=PlanState.NEW,
+                fingerprint=fingerprint.take(session, run.kind, servers, run.resource, run.lock))
     session.add(plan)
     session.flush()
     inside = {"secrets": own, "before": fingerprint.holdings(run.resource)}
@@ -160,8 +167,7 @@ def conditions(plan: Plan, confirm_migrations: Sequence[str] = ()) -> dict[str, 
 
 def _submit(session: Session, plan: Plan, actor: str, door: str, extra: Extra) -> Run:
     if plan.action == "main":
-        assert plan.server
-        return resources.ask(session, kind=plan.kind, name=plan.resource_name, server=plan.server, given=_given(plan),
+        return resources.ask(session, kind=plan.kind, name=plan.resource_name, where=_where(plan), given=_given(plan),
                              actor=actor, door=door, timeout=plan.timeout, extra=extra)
     assert plan.resource
     return resources.act(session, resource=plan.resource, action=plan.action, given=_given(plan), actor=actor,

@@ -17,7 +17,7 @@ from panel.runs.retention import prune
 from panel.runs.submit import DRIFT, ring_next
 from panel.settings import settings
 from panel.store import db
-from panel.store.models import Event, Run, RunServer, State
+from panel.store.models import Event, PartState, Run, RunServer, State
 
 log = logging.getLogger("webops.runs")
 _LONGEST_BREAK = 5.0
@@ -93,13 +93,23 @@ def take_for_lost(session: Session, run: Run) -> bool:
     if not claim.expire(session, run.id, run.lease_owner, error, next_step):
         session.rollback()
         return False
-    session.execute(update(RunServer).where(RunServer.run_id == run.id, RunServer.state == State.RUNNING).values(
-        state=State.LOST))
+    _lose(session, run.id)
     session.commit()
     log.warning("Run %s is lost: its worker is gone.", run.id)
     bell.tell(run.id)
     ring_next(session, run.lock)
     return True
+
+
+def _lose(session: Session, run_id: int) -> None:
+    """Where it was going on nobody knows how it ended. Does not commit."""
+    parts = session.scalars(select(RunServer).where(RunServer.run_id == run_id)).all()
+    has_begun = any(one.state is not PartState.QUEUED for one in parts)
+    for one in parts:
+        if one.state is PartState.RUNNING or (one.state is PartState.QUEUED and not has_begun):
+            one.state = PartState.LOST
+        elif one.state is PartState.QUEUED:
+            one.state = PartState.NOT_BEGUN
 
 
 def _words(session: Session, run: Run) -> tuple[str, str]:

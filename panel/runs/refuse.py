@@ -30,7 +30,7 @@ def taken_domains(session: Session, kind: Kind, name: str, values: Mapping[str, 
         other_kind = catalog().kinds.get(other.kind)
         common = wanted & set(domains(other_kind, other.values)) if other_kind else set()
         if common:
-            raise DomainTaken(f"{min(common)} belongs to {other.name} on {other.server.name}. "
+            raise DomainTaken(f"{min(common)} belongs to {other.name} on {other.where.name}. "
                               "Choose another domain, or take it away there first.")
 
 

@@ -11,7 +11,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from panel.runs.errors import Unknown
-from panel.store.models import Resource, Run
+from panel.store.models import Run
+from panel.store.places import Place
 
 #: Who it was where no run of WebOps was it.
 BY_HAND = "by hand"
@@ -74,12 +75,12 @@ class WentBack:
         return sorted({name for key in ("added", "removed", "changed") for name in told.get(key) or []})
 
 
-def of(session: Session, resource: Resource) -> list[Release]:
-    """As they were seen last, newest first."""
-    told = [one for one in resource.observed_data.get("releases") or [] if isinstance(one, dict) and one.get("id")]
+def of(session: Session, place: Place) -> list[Release]:
+    """Those on one server of a resource, as they were seen last, newest first."""
+    told = [one for one in place.observed_data.get("releases") or [] if isinstance(one, dict) and one.get("id")]
     numbers = {number for one in told for number in (_run(one), _run(one.get("back") or {})) if number}
     runs = {one.id: one for one in session.scalars(select(Run).where(
-        Run.id.in_(numbers), Run.resource_name == resource.name))} if numbers else {}
+        Run.id.in_(numbers), Run.resource_name == place.resource.name))} if numbers else {}
     return [_release(one, runs) for one in told]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -12,21 +12,24 @@ from sqlalchemy.orm import Session
 from panel.catalog import Cleaned, Kind, NoSuchKind, Problem, Refused, catalog, clean, merge_secrets
 from panel.catalog.formats import problem
 from panel.runs import parts, refuse
-from panel.runs.errors import NameTaken, PartOfAnother, Unknown
-from panel.runs.submit import NOTHING, SERVER_KIND, Extra, check, submit
+from panel.runs.errors import NameTaken, NotReady, PartOfAnother, Unknown
+from panel.runs.submit import NOTHING, SERVER_KIND, Extra, check, servers_of, submit
 from panel.store.models import Mode, Resource, Run, Server
+from panel.store.places import Group
 
 
-def ask(session: Session, *, kind: str, name: str, server: Server | str, given: Mapping[str, Any], actor: str,
-        door: str, mode: Mode = Mode.APPLY, timeout: int | None = None, extra: Extra = NOTHING) -> Run:
+def ask(session: Session, *, kind: str, name: str, where: Server | Group | str, given: Mapping[str, Any], actor: str,
+        door: str, mode: Mode = Mode.APPLY, timeout: int | None = None, on: Sequence[Server] = (),
+        extra: Extra = NOTHING) -> Run:
     """Apply a resource: `given` are all values that it shall have; secrets that are left out stay.
 
-    Its row, the rows of its parts and the run are written together. In mode check nothing is written but the run.
+    `where`: its server, or its group, also by name. Its row, the rows of its parts and the run are written together;
+    in mode check nothing is written but the run.
     Refused: values that cannot be used. RunsError: NameTaken, DomainTaken, NotReady, NoHostKey, PartOfAnother, Unknown.
     """
     wish = _kind(kind)
-    target = _server(session, server)
-    check(wish, "main", target)
+    target = place(session, where)
+    _check_can(wish, "main", target)
     _check_name(name)
     row = session.scalar(select(Resource).where(Resource.name == name))
     if row is not None:
@@ -40,12 +43,12 @@ def ask(session: Session, *, kind: str, name: str, server: Server | str, given: 
         secrets = merge_secrets(old_secrets, cleaned.secrets)
         gone = {key: [] if isinstance(old, list) else "" for key, old in old_secrets.items() if key not in secrets}
         return submit(session, kind=kind, action="main", actor=actor, door=door, mode=mode, timeout=timeout,
-                      resource=row, server=target, name=name, values=cleaned.values, secrets={**gone, **secrets},
+                      resource=row, where=target, name=name, values=cleaned.values, secrets={**gone, **secrets},
                       extra=extra)
     try:
         row = _write(session, row, wish, name, target, cleaned, old_secrets)
         return submit(session, kind=kind, action="main", actor=actor, door=door, mode=mode, timeout=timeout,
-                      resource=row, values=cleaned.values, extra=extra)
+                      resource=row, on=on, values=cleaned.values, extra=extra)
     except IntegrityError as wrong:
         session.rollback()
         raise NameTaken(f"Somebody took the name '{name}', or one of its parts, in this moment. "
@@ -53,18 +56,19 @@ def ask(session: Session, *, kind: str, name: str, server: Server | str, given: 
 
 
 def act(session: Session, *, resource: Resource, action: str, given: Mapping[str, Any], actor: str, door: str,
-        mode: Mode = Mode.APPLY, timeout: int | None = None, extra: Extra = NOTHING) -> Run:
-    """Any action: with the resource's values, and `given` over them for this run only.
+        mode: Mode = Mode.APPLY, timeout: int | None = None, on: Sequence[Server] = (),
+        extra: Extra = NOTHING) -> Run:
+    """Any action: with the resource's values, and `given` over them for this run only. `on`: on these servers alone.
 
     "main" applies it with the values that it has and `given` over them. After a successful "remove" its rows go.
     Errors as in `ask`.
     """
     wish = _kind(resource.kind)
     if action == "main":
-        return ask(session, kind=resource.kind, name=resource.name, server=resource.server,
+        return ask(session, kind=resource.kind, name=resource.name, where=resource.where,
                    given={**resource.values, **_full_names(wish, given)}, actor=actor, door=door, mode=mode,
-                   timeout=timeout, extra=extra)
-    check(wish, action, resource.server)
+                   timeout=timeout, on=on, extra=extra)
+    _check_can(wish, action, resource.where)
     if action == "remove":
         _check_is_whole(resource)
     spec = wish.actions[action]
@@ -74,16 +78,16 @@ def act(session: Session, *, resource: Resource, action: str, given: Mapping[str
     refuse.private_git_hosts(spec, cleaned.values)
     others = {name: value for name, value in resource.values.items() if name not in mine}
     return submit(session, kind=resource.kind, action=action, actor=actor, door=door, resource=resource, mode=mode,
-                  values={**others, **cleaned.values}, secrets=cleaned.secrets, timeout=timeout, extra=extra)
+                  values={**others, **cleaned.values}, secrets=cleaned.secrets, timeout=timeout, on=on, extra=extra)
 
 
-def keep(session: Session, *, kind: str, name: str, server: Server | str, given: Mapping[str, Any] | None,
+def keep(session: Session, *, kind: str, name: str, where: Server | Group | str, given: Mapping[str, Any] | None,
          secrets: Mapping[str, Any]) -> Resource:
     """Write a resource down without applying it, as far as its values are known; what was applied keeps its values.
 
     `secrets`, by full name, take the place of those that it has. COMMITS. Errors as in `ask`.
     """
-    wish, target = _kind(kind), _server(session, server)
+    wish, target = _kind(kind), place(session, where)
     _check_name(name)
     row = session.scalar(select(Resource).where(Resource.name == name))
     if row is not None:
@@ -93,8 +97,7 @@ def keep(session: Session, *, kind: str, name: str, server: Server | str, given:
     refuse.long_part_names(wish, name, {**cleaned.values, **cleaned.secrets})
     refuse.taken_domains(session, wish, name, cleaned.values)
     if row is None:
-        row = Resource(kind=wish.name, name=name, server=target)
-        session.add(row)
+        row = _new(session, wish, name, target)
     kept = parts.secrets_of(row)
     if row.applied_at is None and given is not None:
         row.values, kept = cleaned.values, merge_secrets(kept, cleaned.secrets)
@@ -113,11 +116,17 @@ def values_file(session: Session, resource: Resource, with_secrets: bool) -> dic
     return {**resource.values, **secrets}
 
 
-def _write(session: Session, row: Resource | None, kind: Kind, name: str, server: Server, cleaned: Cleaned,
+def _new(session: Session, kind: Kind, name: str, where: Server | Group) -> Resource:
+    row = Resource(kind=kind.name, name=name, group=where if isinstance(where, Group) else None)
+    session.add(row)
+    parts.place_on(row, servers_of(where))
+    return row
+
+
+def _write(session: Session, row: Resource | None, kind: Kind, name: str, where: Server | Group, cleaned: Cleaned,
            old_secrets: Mapping[str, Any]) -> Resource:
-    if row is None:
-        row = Resource(kind=kind.name, name=name, server=server)
-        session.add(row)
+    row = row or _new(session, kind, name, where)
+    parts.place_on(row, servers_of(where))
     row.values = cleaned.values
     secrets = merge_secrets(old_secrets, cleaned.secrets)
     parts.set_secrets(row, secrets)
@@ -135,12 +144,26 @@ def _kind(name: str) -> Kind:
         raise Unknown(str(wrong)) from wrong
 
 
-def _server(session: Session, server: Server | str) -> Server:
-    found = server if isinstance(server, Server) else session.scalar(select(Server).where(Server.name == server))
+def place(session: Session, where: Server | Group | str) -> Server | Group:
+    """The server or the group of this name. Unknown: there is none."""
+    if not isinstance(where, str):
+        return where
+    found = session.scalar(select(Server).where(Server.name == where)) or \
+        session.scalar(select(Group).where(Group.name == where))
     if found is None:
         known = ", ".join(session.scalars(select(Server.name).order_by(Server.name))) or "none yet"
-        raise Unknown(f"There is no server '{server}'. There are: {known}.")
+        groups = ", ".join(session.scalars(select(Group.name).order_by(Group.name)))
+        raise Unknown(f"There is no server '{where}'. There are: {known}." + (f" Groups: {groups}." if groups else ""))
     return found
+
+
+def _check_can(kind: Kind, action: str, where: Server | Group) -> None:
+    servers = servers_of(where)
+    if not servers:
+        raise NotReady(f"The group {where.name} has no server. Put one in: webops group change {where.name} "
+                       "--server NAME")
+    for one in servers:
+        check(kind, action, one)
 
 
 def _check_name(name: str) -> None:
@@ -149,11 +172,11 @@ def _check_name(name: str) -> None:
         raise Refused([Problem("name", found.code, found.message)])
 
 
-def _check_same(row: Resource, kind: Kind, server: Server) -> None:
+def _check_same(row: Resource, kind: Kind, where: Server | Group) -> None:
     if row.kind != kind.name:
         raise NameTaken(f"'{row.name}' is a {row.kind} already. Choose another name: it is unique in WebOps.")
-    if row.server_id != server.id:
-        raise NameTaken(f"'{row.name}' is on {row.server.name} already. Remove it there first, or choose another name.")
+    if row.where is not where:
+        raise NameTaken(f"'{row.name}' is on {row.where.name} already. Remove it there first, or choose another name.")
     _check_is_whole(row)
 
 

@@ -28,6 +28,7 @@ from panel.runs.errors import NameTaken, NoHostKey, NotReady, ServerInUse, Wrong
 from panel.runs.spec import LOGIN
 from panel.runs.submit import SERVER_KIND, submit
 from panel.store.models import Mode, Observed, Resource, Run, RunServer, Server, State
+from panel.store.places import Group, Place
 from panel.store.seal import seal
 
 
@@ -110,7 +111,7 @@ def ready(session: Session, server: Server, login: Login | None, actor: str, doo
         _check_login(login)
     cleaned = clean(catalog().kind(SERVER_KIND), "main", {"server_public_keys": [server.public_key]})
     secrets = {**cleaned.secrets, **({LOGIN: vars(login)} if login else {})}
-    return submit(session, kind=SERVER_KIND, action="main", actor=actor, door=door, server=server, mode=mode,
+    return submit(session, kind=SERVER_KIND, action="main", actor=actor, door=door, where=server, mode=mode,
                   values=cleaned.values, secrets=secrets, timeout=timeout)
 
 
@@ -124,7 +125,7 @@ def remove(session: Session, server: Server, actor: str, door: str, *, mode: Mod
     if server.ready_at is None:
         raise NotReady(f"{server.name} was never made ready, so there is nothing to take away. Forget it: "
                        f"webops server forget {server.name}")
-    return submit(session, kind=SERVER_KIND, action="remove", actor=actor, door=door, server=server, mode=mode,
+    return submit(session, kind=SERVER_KIND, action="remove", actor=actor, door=door, where=server, mode=mode,
                   timeout=timeout)
 
 
@@ -138,9 +139,15 @@ def forget(session: Session, server: Server, actor: str) -> None:
 
 
 def _check_unused(session: Session, server: Server) -> None:
-    names = list(session.scalars(select(Resource.name).where(Resource.server_id == server.id).order_by(Resource.name)))
+    names = list(session.scalars(select(Resource.name).join(Resource.places).where(Place.server_id == server.id)
+                                 .order_by(Resource.name)))
     if names:
         raise ServerInUse(f"{server.name} still has {', '.join(names)}. Remove what is on it first.")
+    groups = list(session.scalars(select(Group.name).where(Group.servers.any(Server.id == server.id))
+                                  .order_by(Group.name)))
+    if groups:
+        raise ServerInUse(f"{server.name} is in {', '.join(groups)}. Take it out of there first: "
+                          f"webops group change {groups[0]} --without {server.name}")
     active = session.scalar(select(func.count()).select_from(RunServer).join(Run).where(
         RunServer.server_id == server.id, Run.state.in_([State.QUEUED, State.RUNNING])))
     if active:
@@ -169,6 +176,8 @@ def _check(**given: object) -> None:
 def _check_free(session: Session, name: str) -> None:
     if session.scalar(select(Server.id).where(Server.name == name)):
         raise _taken(name)
+    if session.scalar(select(Group.id).where(Group.name == name)):
+        raise NameTaken(f"There is a group named '{name}'. A server needs a name of its own.")
 
 
 def _taken(name: str) -> NameTaken:

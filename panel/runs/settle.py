@@ -11,12 +11,14 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from panel.runs import bell, drift, events, plans, surveys
+from panel.runs.hosts import in_words
 from panel.runs.outcome import Outcome
 from panel.runs.parts import drop_unwanted, family
 from panel.runs.submit import SERVER_KIND, ring_next
 from panel.runs.translate import note
 from panel.store import db
-from panel.store.models import Mode, Resource, Run, RunServer, Server, State
+from panel.store.models import Mode, PartState, Run, RunServer, Server, State
+from panel.store.places import Place, group_servers
 
 
 @dataclass
@@ -72,8 +74,10 @@ def _write(session: Session, run_id: int, owner: str, verdict: Verdict, outcome:
     plans.settled(session, run)
     drift.settled(session, run)
     surveys.settled(session, run, outcome.found)
-    if verdict.state is State.SUCCEEDED and run.mode is Mode.APPLY:
-        _follow(session, run, outcome, at)
+    if run.mode is Mode.APPLY:
+        _follow_on_servers(session, run, at)
+        if verdict.state is State.SUCCEEDED:
+            _follow(session, run, outcome, at)
     return run.lock
 
 
@@ -88,11 +92,26 @@ def _say_late(session: Session, run: Run, at: datetime, last: int) -> None:
 def _write_servers(session: Session, run: Run, outcome: Outcome) -> None:
     for part in session.scalars(select(RunServer).where(RunServer.run_id == run.id)):
         counts = outcome.hosts.get(part.host)
-        went_wrong = counts is not None and counts.failed + counts.unreachable > 0
-        part.state = State.FAILED if went_wrong and run.state is not State.SUCCEEDED else run.state
+        part.state = outcome.progress.at_end(part.host, run.state)
         if counts:
             part.ok, part.changed, part.skipped = counts.ok, counts.changed, counts.skipped
             part.failed = counts.failed + counts.unreachable
+    if run.state is not State.SUCCEEDED and (said := in_words(run.servers)):
+        run.next_step = f"{said} {run.next_step}".strip()
+
+
+def _follow_on_servers(session: Session, run: Run, at: datetime) -> None:
+    """What was done on a server stands, also where the run failed on another one."""
+    if run.resource is None or run.action not in ("main", "remove"):
+        return
+    done = {one.server_id for one in run.servers if one.state is PartState.SUCCEEDED}
+    for resource in list(family(run.resource)):
+        for place in [one for one in resource.places if one.server_id in done]:
+            if run.action == "main":
+                place.applied_at = at
+            else:
+                resource.places.remove(place)
+    session.flush()
 
 
 def _follow(session: Session, run: Run, outcome: Outcome, at: datetime) -> None:
@@ -108,7 +127,7 @@ def _follow(session: Session, run: Run, outcome: Outcome, at: datetime) -> None:
         session.flush()
         for resource in family(run.resource):
             resource.applied_at = at
-    elif run.resource and run.action == "remove":
+    elif run.resource and run.action == "remove" and not run.resource.places:
         session.delete(run.resource)
 
 
@@ -121,5 +140,7 @@ def _made_ready(server: Server, facts: dict[str, object] | None, at: datetime) -
 def _removed(session: Session, server: Server) -> None:
     """Its row goes, unless somebody asked for something there meanwhile: then it has to be made ready anew."""
     server.ready_at = None
-    if not session.scalar(select(Resource.id).where(Resource.server_id == server.id).limit(1)):
+    in_use = select(Place.id).where(Place.server_id == server.id).union(
+        select(group_servers.c.id).where(group_servers.c.server_id == server.id))
+    if not session.execute(in_use.limit(1)).first():
         session.delete(server)

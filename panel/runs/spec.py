@@ -44,6 +44,8 @@ def build(run: Run, directory: Path) -> Spec:
         "playbook": str(kind.playbook),
         "check": run.mode is Mode.CHECK,
         "variables": {**run.values, **secrets, **run.conditions, "webops_action": run.action,
+                      # A check touches nothing, so it looks at all servers at once.
+                      "webops_batch": "100%" if run.mode is Mode.CHECK else run.batch,
                       # Written down with the release that it makes live.
                       "webops_run": {"id": run.id, "actor": run.actor}},
         "inventory": {"all": {"children": {run.kind: {"hosts": hosts}}}},

@@ -50,6 +50,8 @@ class Step:
     last_event: int = 0
     text: str = ""
     level: str = ""
+    #: Which batch of servers it was done on, from 1.
+    batch: int = 1
 
     @property
     def state(self) -> str:
@@ -84,6 +86,7 @@ class Steps:
         self.list: list[Step] = []
         self.stats: dict[str, dict[str, int]] = {}
         self.last_event = 0
+        self._batch = 0
         self._begin = run.started_at or run.created_at
         self._by_number: dict[int, Step] = {}
 
@@ -101,6 +104,8 @@ class Steps:
         return step
 
     def _fold(self, event: Event) -> Step | None:
+        if event.type == "play":
+            self._batch += 1
         if event.type == "task":
             self._by_number[event.step] = self._new(event, "task")
             return self._by_number[event.step]
@@ -118,7 +123,7 @@ class Steps:
 
     def _new(self, event: Event, kind: str) -> Step:
         step = Step(event.step, event.name, event.role, event.at,
-                    max(0.0, (event.at - self._begin).total_seconds()), kind)
+                    max(0.0, (event.at - self._begin).total_seconds()), kind, batch=self._batch)
         self.list.append(step)
         return step
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -16,7 +16,8 @@ from panel.runs import bell, claim
 from panel.runs.errors import AlreadyOver, NoHostKey, NotReady, TimeoutNotPossible, Unknown
 from panel.settings import settings
 from panel.store.db import now
-from panel.store.models import Mode, Resource, Run, RunServer, Server, State
+from panel.store.models import Mode, PartState, Resource, Run, RunServer, Server, State
+from panel.store.places import Group
 from panel.store.planned import Drift
 from panel.store.seal import seal
 
@@ -35,6 +36,8 @@ class Extra:
     conditions: Mapping[str, Any] = field(default_factory=dict)
     #: Run.drift_server
     drift_server: int | None = None
+    #: Run.batch; None: as its group says.
+    batch: str | None = None
     #: Called with the run before it is committed, to write what belongs to it; what this raises undoes everything.
     bind: Callable[[Run], None] | None = None
 
@@ -43,28 +46,30 @@ NOTHING = Extra()
 
 
 def submit(session: Session, *, kind: str, action: str, actor: str, door: str, resource: Resource | None = None,
-           server: Server | None = None, name: str = "", mode: Mode = Mode.APPLY,
+           where: Server | Group | None = None, name: str = "", on: Sequence[Server] = (), mode: Mode = Mode.APPLY,
            values: Mapping[str, Any] | None = None, secrets: Mapping[str, Any] | None = None,
            timeout: int | None = None, extra: Extra = NOTHING) -> Run:
     """A run of `action`, queued. COMMITS the session, and with it whatever the caller added to it.
 
-    `resource`; or `server` for the kind "server"; or both `server` and the `name` that a resource would have, to
-    check one that is not there yet. `values` and `secrets` by full parameter name and clean already; the secrets of
-    the resource itself are not given here, they are read when the run begins.
+    `resource`; or `where` for the kind "server"; or both `where` and the `name` that a resource would have, to
+    check one that is not there yet. `on`: only these of its servers. `values` and `secrets` by full parameter name
+    and clean already; the secrets of the resource itself are not given here, they are read when the run begins.
     Unknown, NotReady, NoHostKey, TimeoutNotPossible: nothing was stored.
     """
-    target = resource.server if resource else server
-    if target is None:
+    where = where or (resource.where if resource else None)
+    if where is None:
         raise Unknown("A run needs a resource or a server.")
-    check(_kind(kind), action, target)
-    _check_stays(session, target)
+    targets = list(on) or (resource.servers if resource else servers_of(where))
+    for target in targets:
+        check(_kind(kind), action, target)
+        _check_stays(session, target)
     name = resource.name if resource else name
-    run = Run(lock=lock_of(resource, target, name), kind=kind, action=action, mode=mode, actor=actor, door=door,
-              resource=resource, resource_name=name or target.name, values=dict(values or {}),
+    run = Run(lock=lock_of(resource, where, name), kind=kind, action=action, mode=mode, actor=actor, door=door,
+              resource=resource, resource_name=name or where.name, values=dict(values or {}),
               timeout=_timeout(timeout), purpose=extra.purpose, conditions=dict(extra.conditions),
-              drift_server=extra.drift_server)
-    host = f"{name}@{target.name}" if name else target.name
-    run.servers = [RunServer(server=target, server_name=target.name, host=host)]
+              drift_server=extra.drift_server, batch=extra.batch or (where.batch if isinstance(where, Group) else "1"))
+    run.servers = [RunServer(server=one, server_name=one.name, host=f"{name}@{one.name}" if name else one.name)
+                   for one in targets]
     session.add(run)
     session.flush()
     if secrets:
@@ -108,7 +113,8 @@ def cancel(session: Session, run: Run, actor: str) -> None:
     running = update(Run).where(Run.id == run.id, Run.state == State.RUNNING, Run.cancel_asked_by == "").values(
         cancel_asked_by=actor)
     if session.execute(queued).rowcount:  # type: ignore[attr-defined]
-        session.execute(update(RunServer).where(RunServer.run_id == run.id).values(state=State.CANCELED))
+        session.execute(update(RunServer).where(RunServer.run_id == run.id).values(
+            state=PartState.CANCELED))
     else:
         session.execute(running)
     session.commit()
@@ -128,10 +134,15 @@ def ring_next(session: Session, lock: str) -> None:
         bell.ring(following, is_low=session.scalar(select(Run.purpose).where(Run.id == following)) == DRIFT)
 
 
-def lock_of(resource: Resource | None, server: Server, name: str = "") -> str:
+def servers_of(where: Server | Group) -> list[Server]:
+    """The server itself, or those of the group in their order."""
+    return [where] if isinstance(where, Server) else list(where.servers)
+
+
+def lock_of(resource: Resource | None, where: Server | Group, name: str = "") -> str:
     """What must not run twice at a time. A part shares the lock of the resource that it belongs to."""
     if resource is None:
-        return f"name:{name}" if name else f"server:{server.id}"
+        return f"name:{name}" if name else f"server:{where.id}"
     while resource.parent is not None:
         resource = resource.parent
     return f"resource:{resource.id}"

@@ -26,12 +26,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
+from panel.store.seen import Seen
+
 if TYPE_CHECKING:
+    from panel.store.places import Group, Place
     from panel.store.planned import Drift
 
 
 class State(enum.StrEnum):
-    """Of a run, and of a server's part in it."""
+    """Of a run."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -43,6 +46,22 @@ class State(enum.StrEnum):
     @property
     def is_active(self) -> bool:
         return self in (State.QUEUED, State.RUNNING)
+
+
+class PartState(enum.StrEnum):
+    """Of a server's part in a run."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    UNREACHABLE = "unreachable"
+    #: It was well, and ended in the middle because another server failed.
+    STOPPED = "stopped"
+    CANCELED = "canceled"
+    LOST = "lost"
+    #: The run ended before its turn came.
+    NOT_BEGUN = "not_begun"
 
 
 class Mode(enum.StrEnum):
@@ -82,7 +101,7 @@ def _state(kind: type[enum.StrEnum]) -> Any:
 class Base(DeclarativeBase):
     type_annotation_map = {
         dict[str, Any]: JSON, list[Any]: JSON, datetime: Moment(),
-        State: _state(State), Mode: _state(Mode), Observed: _state(Observed),
+        State: _state(State), PartState: _state(PartState), Mode: _state(Mode), Observed: _state(Observed),
     }
 
 
@@ -153,17 +172,20 @@ class Server(Base):
     #: Figures of the server (load, memory, disk, uptime …), and since when it cannot be reached.
     observed_data: Mapped[dict[str, Any]] = mapped_column(default=dict)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    resources: Mapped[list[Resource]] = relationship(back_populates="server")
+    places: Mapped[list[Place]] = relationship(back_populates="server")
+    if TYPE_CHECKING:
+        groups: Mapped[list[Group]]
 
 
-class Resource(Base):
-    """One thing asked for: a kind, a name, a server, values for its parameters."""
+class Resource(Seen, Base):
+    """One thing asked for: a kind, a name, a server or a group of them, values for its parameters."""
 
     __tablename__ = "resources"
     id: Mapped[int] = mapped_column(primary_key=True)
     kind: Mapped[str] = mapped_column(String(64))
     name: Mapped[str] = mapped_column(String(64), unique=True)
-    server_id: Mapped[int] = mapped_column(ForeignKey("servers.id"))
+    #: None: it lives on one server, which its only place names.
+    group_id: Mapped[int | None] = mapped_column(ForeignKey("groups.id"))
     #: A part (the vhost of an app) belongs to its parent and follows it.
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("resources.id", ondelete="CASCADE"))
     #: Only what a person decided, by parameter name, no secrets; defaults stay with the role.
@@ -172,13 +194,10 @@ class Resource(Base):
     secrets: Mapped[bytes | None] = mapped_column(LargeBinary)
     #: Set by a successful `main`, unset by a successful `remove` (then the row goes).
     applied_at: Mapped[datetime | None]
-    observed: Mapped[Observed] = mapped_column(default=Observed.UNKNOWN)
-    observed_text: Mapped[str] = mapped_column(Text, default="Not looked at yet.")
-    observed_at: Mapped[datetime | None]
-    #: What the link read: probes with their answers, release, units.
-    observed_data: Mapped[dict[str, Any]] = mapped_column(default=dict)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    server: Mapped[Server] = relationship(back_populates="resources", lazy="joined")
+    group: Mapped[Group | None] = relationship(back_populates="resources", lazy="joined")
+    places: Mapped[list[Place]] = relationship(back_populates="resource", cascade="all, delete-orphan",
+                                               lazy="selectin", order_by="Place.id")
     parent: Mapped[Resource | None] = relationship(remote_side="Resource.id", back_populates="parts")
     parts: Mapped[list[Resource]] = relationship(back_populates="parent", cascade="all, delete-orphan")
     drift: Mapped[Drift | None] = relationship(back_populates="resource", cascade="all, delete-orphan", uselist=False)
@@ -198,9 +217,11 @@ class Run(Base):
     action: Mapped[str] = mapped_column(String(64))
     mode: Mapped[Mode] = mapped_column(default=Mode.APPLY)
     state: Mapped[State] = mapped_column(default=State.QUEUED)
+    #: How many of its servers it works on at a time: a number, or a share such as "25%".
+    batch: Mapped[str] = mapped_column(String(8), default="1")
     #: Why it was made: "" what somebody asked for, "plan", "drift".
     purpose: Mapped[str] = mapped_column(String(16), default="")
-    #: Variables of WebOps' own for the play, beside the values: webops_planned, webops_confirmed.
+    #: Variables of WebOps' own for the play, beside the values: webops_planned, webops_confirmed, webops_commit.
     conditions: Mapped[dict[str, Any]] = mapped_column(default=dict)
     #: Of a drift check made by the clock: the server, where only one such check goes on at a time.
     drift_server: Mapped[int | None]
@@ -231,7 +252,8 @@ class Run(Base):
     lease_owner: Mapped[str] = mapped_column(String(128), default="")
     lease_until: Mapped[datetime | None]
     resource: Mapped[Resource | None] = relationship()
-    servers: Mapped[list[RunServer]] = relationship(back_populates="run", cascade="all, delete-orphan")
+    servers: Mapped[list[RunServer]] = relationship(back_populates="run", cascade="all, delete-orphan",
+                                                    order_by="RunServer.id")
 
     __table_args__ = (
         # The lock itself: at most one running run per lock, whatever the workers think.
@@ -255,7 +277,7 @@ class RunServer(Base):
     server_name: Mapped[str] = mapped_column(String(64))
     #: The inventory host: "<resource>@<server>", or "<server>" for the kind server.
     host: Mapped[str] = mapped_column(String(140))
-    state: Mapped[State] = mapped_column(default=State.QUEUED)
+    state: Mapped[PartState] = mapped_column(default=PartState.QUEUED)
     ok: Mapped[int] = mapped_column(default=0)
     changed: Mapped[int] = mapped_column(default=0)
     failed: Mapped[int] = mapped_column(default=0)
@@ -285,7 +307,7 @@ class Event(Base):
     data: Mapped[dict[str, Any]] = mapped_column(default=dict)
 
 
-from panel.store import planned, surveyed  # noqa: E402  further tables of the same database
+from panel.store import places, planned, surveyed  # noqa: E402  further tables of the same database
 
-__all__ = ["Base", "Event", "Mode", "Moment", "Observed", "Resource", "Run", "RunServer", "Server", "SignIn", "State",
-           "Token", "User", "planned", "surveyed"]
+__all__ = ["Base", "Event", "Mode", "Moment", "Observed", "PartState", "Resource", "Run", "RunServer", "Server",
+           "SignIn", "State", "Token", "User", "places", "planned", "surveyed"]

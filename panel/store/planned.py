@@ -10,6 +10,7 @@ from sqlalchemy import Enum, ForeignKey, Index, LargeBinary, String, Text, func
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from panel.store.models import Base, Resource, Run, Server
+from panel.store.places import Group
 
 
 class PlanState(enum.StrEnum):
@@ -55,7 +56,9 @@ class Plan(Base):
     resource_id: Mapped[int | None] = mapped_column(ForeignKey("resources.id", ondelete="SET NULL"))
     resource_name: Mapped[str] = mapped_column(String(64))
     kind: Mapped[str] = mapped_column(String(64))
+    #: Its server, or its group; the name is that of either.
     server_id: Mapped[int | None] = mapped_column(ForeignKey("servers.id", ondelete="SET NULL"))
+    group_id: Mapped[int | None] = mapped_column(ForeignKey("groups.id", ondelete="SET NULL"))
     server_name: Mapped[str] = mapped_column(String(64))
     action: Mapped[str] = mapped_column(String(64))
     #: Values to be applied, clean and without secrets.
@@ -86,6 +89,7 @@ class Plan(Base):
     run: Mapped[Run | None] = relationship(foreign_keys=[run_id])
     resource: Mapped[Resource | None] = relationship()
     server: Mapped[Server | None] = relationship()
+    group: Mapped[Group | None] = relationship()
 
     __table_args__ = (
         Index("plans_by_run", "run_id"),

@@ -34,7 +34,8 @@ def _play(playbook: str, host: str, action: str, mode: Mode, values: str = "") -
 
 def of_resource(resource: Resource, kind: Kind | None) -> list[Command]:
     """Apply this resource by hand: write its values, look at what would change, do it."""
-    host, file = f"{resource.name}@{resource.server.name}", f"{resource.name}.yml"
+    host = f"{resource.name}@{resource.server.name if resource.server else '*'}"
+    file = f"{resource.name}.yml"
     playbook = _playbook(kind, resource.kind)
     return [
         Command("Write its values into a file", f"webops values {resource.name} --secrets > {file}"),
@@ -45,7 +46,7 @@ def of_resource(resource: Resource, kind: Kind | None) -> list[Command]:
 
 def of_run(run: Run) -> list[Command]:
     """The same run by hand."""
-    host = run.servers[0].host if run.servers else run.resource_name
+    host = ",".join(one.host for one in run.servers) or run.resource_name
     playbook = _playbook(kind_of(run.kind), run.kind)
     if run.kind == "server":
         return [Command("", _play(playbook, host, run.action, run.mode))]

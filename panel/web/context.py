@@ -27,8 +27,8 @@ def init(app: Flask) -> None:
     app.jinja_env.filters.update(ago=clock.ago, stamp=clock.stamp, seconds=clock.seconds, plain=words.plain)
     app.jinja_env.globals.update(
         {name: getattr(words, name) for name in (
-            "count", "kind_label", "kind_of", "observed_text", "resource_badge", "run_badge", "run_name", "run_title",
-            "seconds_of", "server_badge", "title_of", "url_of")},
+            "count", "kind_label", "kind_of", "observed_text", "place_badge", "resource_badge", "run_badge", "run_name",
+            "run_title", "seconds_of", "server_badge", "title_of", "url_of")},
         action_label=words.action_label, drift_badge=drift.badge, drift_matters=drift.is_worth_saying,
         doors=words.DOORS, system_of=machine.system,
         behind=releases.behind)

@@ -29,10 +29,12 @@ def _entries() -> list[Entry]:
              ("Runs", "runs.listed"), ("Your account", "account.show")]
     if current_actor().is_admin:
         pages.append(("People", "people.listed"))
-    found = [Entry(f"{one.name} {title_of(one)}".strip(), f"{kind_label(one.kind)} on {one.server.name}",
+    found = [Entry(f"{one.name} {title_of(one)}".strip(), f"{kind_label(one.kind)} on {one.where.name}",
                    url_for("resources.show", name=one.name)) for one in queries.resources(session)]
     found += [Entry(f"{one.name} {one.address}", "Server", url_for("servers.show", name=one.name))
               for one in queries.servers(session)]
+    found += [Entry(one.name, "Group of servers", url_for("groups.show", name=one.name))
+              for one in queries.groups(session)]
     found += [Entry(f"New {kind.label}", "Make", url_for("new.fill", kind_name=kind.name))
               for kind in catalog().kinds.values()]
     found += [Entry("Add a server", "Make", url_for("servers.new"))]

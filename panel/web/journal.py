@@ -9,8 +9,9 @@ from flask import Blueprint, Response, render_template, request
 from sqlalchemy import select
 
 from panel.link import client
-from panel.runs import parts
+from panel.runs import groups, parts
 from panel.runs.redact import Redactor
+from panel.store.models import Resource
 from panel.store.terminals import Terminal
 from panel.web import queries
 from panel.web.auth import current_actor, signed_in
@@ -32,7 +33,7 @@ def show(name: str) -> str:
     resource = queries.resource(database(), name)
     wanted = _wanted()
     try:
-        found = _lines(resource.id, wanted)
+        found = _lines(resource, wanted)
         lines, trouble = [plain(line) for line in map(parts.redactor(resource).text, found)], ""
     except client.LinkError as wrong:
         lines, trouble = [], wrong.message
@@ -50,23 +51,24 @@ def _terminals(name: str) -> list[Terminal]:
 
 def _wanted() -> dict[str, str]:
     """What the form above the lines asks for."""
-    return {name: request.args.get(name, "").strip()[:200] for name in ("process", "since", "until", "grep")}
+    return {name: request.args.get(name, "").strip()[:200] for name in ("process", "since", "until", "grep", "server")}
 
 
-def _lines(resource_id: int, wanted: dict[str, str], follow: bool = False) -> Iterator[str]:
-    return client.journal(resource_id, lines=_SEARCHED if _narrow(wanted) else _LINES, follow=follow,
-                          since=wanted["since"], until=wanted["until"], grep=wanted["grep"],
+def _lines(resource: Resource, wanted: dict[str, str], follow: bool = False) -> Iterator[str]:
+    server = groups.one_server(resource, wanted["server"])
+    return client.journal(resource.id, server_id=server.id, lines=_SEARCHED if _narrow(wanted) else _LINES,
+                          follow=follow, since=wanted["since"], until=wanted["until"], grep=wanted["grep"],
                           process=wanted["process"])
 
 
 def _narrow(wanted: dict[str, str]) -> bool:
-    return any(wanted.values())
+    return any(wanted[name] for name in ("process", "since", "until", "grep"))
 
 
-def _messages(resource_id: int, hide: Redactor, wanted: dict[str, str]) -> Iterator[str]:
+def _messages(resource: Resource, hide: Redactor, wanted: dict[str, str]) -> Iterator[str]:
     """Lines in batches as they come; what ends the journal is said in words."""
     try:
-        for line in map(hide.text, _lines(resource_id, wanted, follow=True)):
+        for line in map(hide.text, _lines(resource, wanted, follow=True)):
             yield f"data: {json.dumps(plain(line))}\n\n" if line else ": nothing new\n\n"
         yield "event: end\ndata: \"The journal ended.\"\n\n"
     except client.LinkError as wrong:
@@ -77,4 +79,4 @@ def _messages(resource_id: int, hide: Redactor, wanted: dict[str, str]) -> Itera
 @signed_in
 def stream(name: str) -> Response:
     resource = queries.resource(database(), name)
-    return event_stream(_messages(resource.id, parts.redactor(resource), _wanted()), current_actor().id)
+    return event_stream(_messages(resource, parts.redactor(resource), _wanted()), current_actor().id)

@@ -41,7 +41,8 @@ def _form(kind: Kind, entered: fields.Entered, *, resource: Resource | None = No
     return render_template(
         "form.html", here="resources", kind=kind, resource=resource, name=name, server=server,
         groups=fields.groups(kind.main, entered, kept, problems, public), problems=problems, trouble=trouble,
-        servers=queries.servers(database()), beside={one.parameter: one.message for one in problems})
+        servers=queries.servers(database()), server_groups=queries.groups(database()),
+        beside={one.parameter: one.message for one in problems})
 
 
 def _ask(kind: Kind, name: str, server: str, given: dict[str, Any], kept: fields.Kept) -> Response:
@@ -49,11 +50,11 @@ def _ask(kind: Kind, name: str, server: str, given: dict[str, Any], kept: fields
     if problems := _all_problems(kind, name, server, given, kept):
         raise Refused(problems)
     if request.form.get("mode") == "plan":
-        plan = plans.make(database(), kind=kind.name, name=name, server=server, given=given,
+        plan = plans.make(database(), kind=kind.name, name=name, where=server, given=given,
                           actor=current_actor().name, door="browser")
         return redirect(url_for("plans.show", number=plan.id), 303)
     mode = Mode.CHECK if request.form.get("mode") == "check" else Mode.APPLY
-    run = wishes.ask(database(), kind=kind.name, name=name, server=server, given=given,
+    run = wishes.ask(database(), kind=kind.name, name=name, where=server, given=given,
                      actor=current_actor().name, door="browser", mode=mode)
     return redirect(url_for("runs.show", number=run.id), 303)
 
@@ -73,7 +74,7 @@ def _make_key(kind: Kind, name: str, server: str, entered: fields.Entered) -> st
     given = fields.given(kind.main, entered)
     if problems := _all_problems(kind, name, server, given, {}, partial=True):
         raise Refused(problems)
-    made = keys.make(database(), name=name, kind=kind.name, server=server, parameter=request.form["make"], given=given)
+    made = keys.make(database(), name=name, kind=kind.name, where=server, parameter=request.form["make"], given=given)
     return url_for("new.edit", name=name, _anchor=f"f-{made.parameter}")
 
 
@@ -132,7 +133,7 @@ def edit(name: str) -> str:
     run = _from_run(kind)
     values = run.values if run is not None and run.resource_id == resource.id else resource.values
     entered = fields.from_values(kind.main, values, secret_names(resource))
-    return _form(kind, entered, resource=resource, name=name, server=resource.server.name)
+    return _form(kind, entered, resource=resource, name=name, server=resource.where.name)
 
 
 @blueprint.post("/resources/<name>/edit")
@@ -140,7 +141,7 @@ def edit(name: str) -> str:
 def change(name: str) -> Response | str | tuple[str, int]:
     resource = queries.resource(database(), name)
     kind, form = catalog().kind(resource.kind), _first_values(request.form)
-    entered, server = fields.from_form(kind.main, form), resource.server.name
+    entered, server = fields.from_form(kind.main, form), resource.where.name
     if "rows" in form:
         return _form(kind, fields.with_rows_changed(entered, form["rows"]), resource=resource, name=name, server=server)
     try:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from panel.runs.submit import DRIFT
 from panel.store.models import Mode, Resource, Run, RunServer, Server, State
+from panel.store.places import Group, Place
 from panel.web.errors import Gone
 from panel.web.words import seconds_of
 
@@ -60,22 +61,35 @@ def run(session: Session, number: int) -> Run:
 
 
 def resources(session: Session, *, server: str = "", kind: str = "", text: str = "") -> Sequence[Resource]:
-    """Resources in the order of servers and names, parts behind their parents."""
-    found = select(Resource).join(Resource.server).options(joinedload(Resource.parent), joinedload(Resource.drift))
+    """Resources in the order of servers and names, parts behind their parents; `server`: also the name of a group."""
+    found = select(Resource).options(joinedload(Resource.parent), joinedload(Resource.drift))
     if server:
-        found = found.where(Server.name == server)
+        found = found.where(or_(Resource.places.any(Place.server.has(name=server)), Resource.group.has(name=server)))
     if kind:
         found = found.where(Resource.kind == kind)
-    rows = session.scalars(found.order_by(Server.name, Resource.name)).all()
+    rows = session.scalars(found.order_by(Resource.name)).all()
     if text:
         rows = [one for one in rows if text.lower() in f"{one.name} {' '.join(map(str, one.values.values()))}".lower()]
     names = {one.id: one.name for one in rows}
-    return sorted(rows, key=lambda one: (one.server.name, names.get(one.parent_id or 0, one.name),
+    return sorted(rows, key=lambda one: (one.where.name, names.get(one.parent_id or 0, one.name),
                                          one.parent_id is not None, one.name))
 
 
 def servers(session: Session) -> Sequence[Server]:
-    return session.scalars(select(Server).options(selectinload(Server.resources)).order_by(Server.name)).all()
+    found = select(Server).options(selectinload(Server.places).joinedload(Place.resource))
+    return session.scalars(found.order_by(Server.name)).all()
+
+
+def groups(session: Session) -> Sequence[Group]:
+    return session.scalars(select(Group).options(selectinload(Group.resources)).order_by(Group.name)).all()
+
+
+def group(session: Session, name: str) -> Group:
+    """Gone: no group of that name."""
+    found = session.scalar(select(Group).where(Group.name == name))
+    if found is None:
+        raise Gone(f"There is no group named '{name}'. It may have been removed.")
+    return found
 
 
 def runs(session: Session, *, resource: Resource | None = None, server: Server | None = None, state: str = "",

@@ -7,8 +7,9 @@ from typing import Any
 from flask import Blueprint, render_template, request
 
 from panel.link import client
-from panel.runs import releases
+from panel.runs import groups, releases
 from panel.runs.errors import RunsError
+from panel.store.places import Place
 from panel.web import queries
 from panel.web.auth import signed_in
 from panel.web.database import database
@@ -18,9 +19,9 @@ from panel.web.words import kind_of
 blueprint = Blueprint("releases", __name__)
 
 
-def compare(resource_id: int, a: releases.Release, b: releases.Release) -> dict[str, Any]:
+def compare(place: Place, a: releases.Release, b: releases.Release) -> dict[str, Any]:
     """What `b` has that `a` has not. LinkError: the server cannot say, and why."""
-    return client.ask("compare", resource_id=resource_id, a=a.id, b=b.id)
+    return client.ask("compare", resource_id=place.resource_id, server_id=place.server_id, a=a.id, b=b.id)
 
 
 @blueprint.get("/resources/<name>/releases")
@@ -29,20 +30,22 @@ def listed(name: str) -> str | tuple[str, int]:
     """With `a` and `b`, what differs between the two."""
     session = database()
     resource = queries.resource(session, name)
-    kind, found = kind_of(resource.kind), releases.of(session, resource)
+    place = resource.place_on(groups.one_server(resource, request.args.get("server", "")))
+    assert place
+    kind, found = kind_of(resource.kind), releases.of(session, place)
     if resource.parent is not None:
         raise Gone(f"{name} is a part of {resource.parent.name}, which has the releases.")
     a, b = (request.args.get(key, "").strip()[:80] for key in ("a", "b"))
     difference, trouble = None, ""
     if a and b:
         try:
-            difference = compare(resource.id, releases.named(found, a), releases.named(found, b))
+            difference = compare(place, releases.named(found, a), releases.named(found, b))
         except (RunsError, client.LinkError) as wrong:
             trouble = wrong.message
     page = render_template(
-        "releases.html", here="resources", resource=resource, releases=found, went_back=releases.went_back(found),
-        can_go_back=kind is not None and "rollback" in kind.actions, difference=difference, trouble=trouble,
-        chosen=_chosen(found, a, b))
+        "releases.html", here="resources", resource=resource, there=place, releases=found,
+        went_back=releases.went_back(found), can_go_back=kind is not None and "rollback" in kind.actions,
+        difference=difference, trouble=trouble, chosen=_chosen(found, a, b))
     return (page, 409) if trouble else page
 
 

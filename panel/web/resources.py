@@ -7,6 +7,7 @@ from flask import Blueprint, render_template, request
 from panel.catalog import Action, Kind, catalog
 from panel.runs import releases
 from panel.store.models import Resource
+from panel.store.places import Place
 from panel.web import byhand, plans, queries
 from panel.web.auth import signed_in
 from panel.web.database import database
@@ -25,7 +26,15 @@ def listed() -> str:
     return render_template(
         "resources.html", here="resources", resources=found, wanted=wanted, is_filtered=any(wanted.values()),
         last=queries.last_runs(session, (one.id for one in found)), servers=queries.servers(session),
+        server_groups=queries.groups(session),
         kinds=sorted(catalog().kinds.values(), key=lambda kind: kind.label))
+
+
+def _live(place: Place) -> str:
+    """What serves on a server: the commit and its first line."""
+    told = next((one for one in place.observed_data.get("releases") or [] if isinstance(one, dict) and one.get("live")),
+                {})
+    return f"{str(told.get('commit') or '')[:7]} {told.get('subject') or ''}".strip()
 
 
 def day_to_day(kind: Kind | None, resource: Resource) -> list[Action]:
@@ -44,12 +53,15 @@ def show(name: str) -> str:
     session = database()
     resource = queries.resource(session, name)
     kind = kind_of(resource.kind)
-    kept = releases.of(session, resource)
+    place = resource.worst
+    kept = releases.of(session, place) if place else []
     family = [resource, *resource.parts]
     return render_template(
         "resource.html", here="resources", resource=resource, kind=kind, actions=day_to_day(kind, resource),
         last=queries.last_runs(session, (one.id for one in family)),
         runs=queries.runs(session, resource=resource, limit=10), values=shown_values(resource, kind),
+        places=[one for server in resource.servers if (one := resource.place_on(server))],
         releases=kept, went_back=releases.went_back(kept),
         commands=byhand.of_resource(resource, kind),
-        drift_lines=plans.lines(resource.drift.changes) if resource.drift else [])
+        drift_lines=plans.lines(resource.drift.changes) if resource.drift else [],
+        live={one.server_id: _live(one) for one in resource.places} if resource.group else {})

@@ -8,7 +8,7 @@ from flask import Blueprint, Response, current_app, redirect, render_template, r
 from werkzeug.wrappers import Response as AnyResponse
 
 from panel.runs import resources as wishes
-from panel.runs import stream, submit
+from panel.runs import retry, stream, submit
 from panel.store import db
 from panel.store.models import Event, Run
 from panel.web import again, byhand, queries, sse, waterfall
@@ -38,7 +38,8 @@ def listed() -> str:
 def show(number: int) -> str:
     run = queries.run(database(), number)
     return render_template("run.html", here="runs", run=run, fall=waterfall.load(database(), run),
-                           commands=byhand.of_run(run), again=again.offer(run))
+                           commands=byhand.of_run(run), again=again.offer(run),
+                           left=[one.name for one in retry.left(run)] if retry.is_offered(run) else [])
 
 
 @blueprint.post("/runs/<int:number>/cancellation")
@@ -59,6 +60,14 @@ def repeat(number: int) -> AnyResponse:
     return redirect(url_for("runs.show", number=fresh.id), 303)
 
 
+@blueprint.post("/runs/<int:number>/retry")
+@signed_in
+def try_again(number: int) -> AnyResponse:
+    """The same where it did not succeed."""
+    fresh = retry.retry(database(), queries.run(database(), number), current_actor().name, "browser")
+    return redirect(url_for("runs.show", number=fresh.id), 303)
+
+
 @blueprint.get("/runs/<int:number>/stream")
 @signed_in
 def live(number: int) -> Response:
@@ -76,12 +85,15 @@ class Feed:
         self._run_id, self._fall, self._after = run_id, fall, after
         # A stream outlives its request, so it keeps the application and not the request's context.
         self._templates = current_app.jinja_env
+        self._columns = ""
 
     def messages(self) -> Iterator[str]:
         """What the page missed since `after`, then what comes, then the end."""
         missed = [one for one in self._fall.lines if one.last_event > self._after]
         missed.sort(key=lambda one: one.last_event)
-        yield from (self._step(line, line.last_event) for line in missed)
+        for line in missed:
+            yield self._step(line, line.last_event)
+            yield from self._grid(line)
         yield f"id: {self._fall.last_event}\n\n"
         yield from self._head()
         for event in stream.follow(self._run_id, self._fall.last_event):
@@ -96,9 +108,22 @@ class Feed:
             yield f"id: {event.number}\n\n"
             return
         yield self._step(line, event.number)
+        yield from self._grid(line)
         if "item" not in event.data:
             self._look_again()
             yield from self._head()
+
+    def _grid(self, line: waterfall.Line) -> Iterator[str]:
+        """The row of the grid that a step is in, and the servers where one of them is further."""
+        grid = self._fall.grid
+        row = grid.row_of(line.id)
+        if row is None:
+            return
+        columns = self._render("_grid_columns.html", grid=grid)
+        if columns != self._columns:
+            self._columns = columns
+            yield sse.message("columns", columns)
+        yield sse.message("row", self._render("_grid_row.html", grid=grid, row=row))
 
     def _look_again(self) -> None:
         with db.session() as session:

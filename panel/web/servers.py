@@ -27,7 +27,7 @@ _FIRST_LOGIN = ("user", "password", "private_key", "sudo_password")
 def listed() -> str:
     session = database()
     return render_template("servers.html", here="servers", servers=queries.servers(session),
-                           last=queries.last_server_runs(session))
+                           groups=queries.groups(session), last=queries.last_server_runs(session))
 
 
 def _new(beside: dict[str, str] | None = None, words: str = "") -> str:

@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from panel.runs.hosts import Hosts
 from panel.runs.steps import Result, Step, Steps
 from panel.store.models import Event, Mode, Run, State
 from panel.web import clock, difference, queries
+from panel.web.grid import Grid, servers_of
 from panel.web.words import seconds_of, steps_phrase
 
 _WORDS = {"ok": "in place", "changed": "changed", "failed": "failed", "skipped": "skipped", "running": "running",
@@ -48,6 +50,10 @@ class Detail:
     is_hidden: bool = False
 
     @property
+    def server(self) -> str:
+        return self.host.rpartition("@")[2]
+
+    @property
     def says_something(self) -> bool:
         return bool(self.message or self.next or self.diff or self.items or self.notes or self.outputs
                     or (self.is_hidden and self.state == "failed"))
@@ -68,6 +74,7 @@ class Line:
     details: list[Detail]
     is_open: bool
     last_event: int = 0             # of the run, that this line shows
+    servers: Sequence[str] = ()     # where it was done, of a run on several
 
 
 class Tally(NamedTuple):
@@ -83,17 +90,23 @@ class Waterfall:
 
     def __init__(self, run: Run, ahead: Sequence[Ahead] = (), usual: float | None = None) -> None:
         self.run, self.usual, self._expected = run, usual, list(ahead)
-        self._fold = Steps(run)
+        self._fold, self._hosts = Steps(run), Hosts()
+        self.grid = Grid(run, self._hosts, _WORDS, lambda result: _detail(result).says_something)
 
     def see(self, run: Run) -> None:
         """The run's row as it is now."""
         self.run = run
+        self.grid.see(run)
         if self.last_event == 0:
             self._fold = Steps(run)
 
     def add(self, event: Event) -> Line | None:
         """The line that is new or has changed, None where nothing that is shown did."""
+        if event.number > self.last_event:
+            self._hosts.add(event.type, event.host, event.name, event.data)
         step = self._fold.add(event)
+        if step:
+            self.grid.take(step)
         return self._line(step) if step else None
 
     @property
@@ -148,7 +161,8 @@ class Waterfall:
             seconds = max(0.0, (clock.now() - clock.aware(step.started_at)).total_seconds())
         details = [one for one in (_detail(result) for result in step.results.values()) if one.says_something]
         return Line(f"step-{step.number}", state, _WORDS[state], step.name or "Do an unnamed step", step.role,
-                    step.summary, step.offset, seconds, details, state in ("failed", "unreachable"), step.last_event)
+                    step.summary, step.offset, seconds, details, state in ("failed", "unreachable"), step.last_event,
+                    servers_of(step, self.grid.parts))
 
     def _remark(self, step: Step) -> Line:
         place = next(place for place, one in enumerate(self._fold.list) if one is step)
@@ -176,6 +190,8 @@ class Waterfall:
     def _while_running(self, tally: Tally) -> str:
         if self.run.cancel_asked_by:
             return f"{self.run.cancel_asked_by} canceled it; it is being stopped."
+        if self.grid.is_shown:
+            return self.grid.sentence
         steps = f"{tally.done} of {self.total} steps" if self.ahead else f"{tally.done} steps so far"
         usual = f", usually {clock.about(self.usual)}" if self.usual else ""
         check = " Nothing is touched." if self.run.mode is Mode.CHECK else ""
@@ -186,6 +202,8 @@ class Waterfall:
             return "Nobody knows how it ended on the server."
         bad = next((step for step in self._fold.list if step.state in ("failed", "unreachable")), None)
         where = f"It stopped at “{bad.name}”. " if bad else ""
+        if self.grid.is_shown:
+            return f"{self.grid.sentence} {where}".strip()
         changed = f"{tally.changed} steps had changed something before." if tally.changed > 1 else ""
         return f"{where}{changed}".strip()
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from panel.catalog import Action, Kind, NoSuchKind, catalog
 from panel.store.models import Mode, Observed, Resource, Run, Server, State
+from panel.store.places import Place
 from panel.web import clock, verbs
 
 DOORS = {"browser": "in the browser", "cli": "with webops", "api": "through the API"}
@@ -104,16 +105,31 @@ def resource_badge(resource: Resource, last: Run | None = None) -> Badge:
         return Badge("running", verbs.doing(_label(last), "").strip())
     if last is not None and last.state is State.QUEUED:
         return Badge("idle", "Waits")
+    if resource.applied_at and (worst := resource.worst) and is_to_come(worst):
+        return Badge("changed", f"Not on {worst.server.name} yet")
     if resource.applied_at is None and resource.observed in (Observed.UNKNOWN, Observed.MISSING):
         failed = last is not None and last.state in (State.FAILED, State.LOST) and last.mode is Mode.APPLY
         return Badge("failed", "Not applied: failed") if failed else Badge("idle", "Not applied yet")
-    return _observed_badge(resource, last)
+    failed = last is not None and last.state in (State.FAILED, State.LOST) and last.mode is Mode.APPLY
+    if failed and last is not None and resource.observed is Observed.OK:
+        return Badge("failed", f"Last {_label(last).lower()} failed")
+    return _observed_badge(resource, resource.kind)
+
+
+def place_badge(place: Place) -> Badge:
+    """The state of a resource on one of its servers."""
+    return Badge("idle", "Not applied yet") if is_to_come(place) else _observed_badge(place, place.resource.kind)
+
+
+def is_to_come(place: Place) -> bool:
+    """Whether the resource was never brought to this server: it came into the group later."""
+    return place.applied_at is None and place.observed in (Observed.UNKNOWN, Observed.MISSING)
 
 
 _OPENING = re.compile(r"(?P<word>[A-Z][a-z]+(?: [a-z]+){0,2}): (?P<rest>.+)", re.DOTALL)
 
 
-def observed_text(thing: Resource | Server, badge: Badge) -> str:
+def observed_text(thing: Resource | Server | Place, badge: Badge) -> str:
     """The sentence on what was seen, without its first word where the badge beside it says the same."""
     found = _OPENING.match(thing.observed_text)
     if found is None or found["word"] != badge.word:
@@ -121,22 +137,19 @@ def observed_text(thing: Resource | Server, badge: Badge) -> str:
     return found["rest"][:1].upper() + found["rest"][1:]
 
 
-def _word(thing: Resource | Server, otherwise: str) -> str:
+def _word(thing: Resource | Server | Place, otherwise: str) -> str:
     """The word that the link found for a state: Serving, Running, Stopped."""
     found = _OPENING.match(thing.observed_text)
     return found["word"] if found and len(found["word"]) <= 20 else otherwise
 
 
-def _observed_badge(resource: Resource, last: Run | None) -> Badge:
-    failed = last is not None and last.state in (State.FAILED, State.LOST) and last.mode is Mode.APPLY
-    if resource.observed is Observed.OK:
-        if failed and last is not None:
-            return Badge("failed", f"Last {_label(last).lower()} failed")
-        kind = kind_of(resource.kind)
-        return Badge("ok", _word(resource, "Serving" if kind and kind.link else "In order"))
+def _observed_badge(seen: Resource | Place, kind_name: str) -> Badge:
+    if seen.observed is Observed.OK:
+        kind = kind_of(kind_name)
+        return Badge("ok", _word(seen, "Serving" if kind and kind.link else "In order"))
     return {Observed.STOPPED: Badge("stopped", "Stopped"), Observed.FAILED: Badge("failed", "Failing"),
             Observed.MISSING: Badge("failed", "Missing"),
-            Observed.UNKNOWN: Badge("idle", "Unknown" if resource.observed_at else "Not seen yet")}[resource.observed]
+            Observed.UNKNOWN: Badge("idle", "Unknown" if seen.observed_at else "Not seen yet")}[seen.observed]
 
 
 def _label(run: Run) -> str:

@@ -15,6 +15,8 @@ _spec = importlib.util.spec_from_file_location(
 _repository = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_repository)
 TOLD = {"read": _repository.READ, "named": _repository.NAMED, "skipped": _repository.SKIPPED}
+#: The fact by which one server of a run tells the others which commit it got.
+FETCHED = "webops_fetched"
 PROGRAMS = Path(__file__).resolve().parent.parent / "programs"
 LOADER = """
 import sys, types
@@ -51,12 +53,30 @@ class ActionModule(ActionBase):
         """What a fetch is held to: the commit that was planned; and what it shall tell of the commit's files."""
         if self._task.action.rpartition(".")[2] != "webops_fetch":
             return {}
-        planned = task_vars.get("webops_planned")
+        planned, commit = task_vars.get("webops_planned"), self.commit(task_vars)
+        if commit:
+            # Another server of the run has it: what was planned was compared there.
+            return {"told": TOLD, "commit": commit}
         return {"told": TOLD, **({"planned": planned} if isinstance(planned, dict) else {})}
+
+    def commit(self, task_vars: dict[str, Any]) -> str | None:
+        """The commit that other servers of the same resource have: all are to get one, also when its branch moves."""
+        if isinstance(given := task_vars.get("webops_commit"), str):
+            return given
+        if (task_vars.get("webops_planned") or {}).get("commit") == "live":
+            return None
+        me, hosts = task_vars["inventory_hostname"], task_vars.get("hostvars") or {}
+        for host in task_vars.get("ansible_play_hosts_all") or []:
+            if host != me and host.partition("@")[0] == me.partition("@")[0]:
+                if found := (hosts[host].get("ansible_facts") or {}).get(FETCHED):
+                    return str(found)
+        return None
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         arguments = {**self._task.args, **self.held(task_vars or {}), "source": program(*self.parts())}
         result.update(self._execute_module(module_args=arguments, task_vars=task_vars))
         result.get("invocation", {}).get("module_args", {}).pop("source", None)
+        if self._task.action.rpartition(".")[2] == "webops_fetch" and result.get("commit") and not result.get("failed"):
+            result["ansible_facts"] = {FETCHED: result["commit"]}
         return result

@@ -29,6 +29,10 @@ options:
   other_variables: {description: Whether M(webops_environment) holds other variables ready., type: bool, required: true}
   names: {description: "Names of those variables, as M(webops_environment) returned them.", type: dict, default: {}}
   planned: {description: "The commit it is held to; the action plugin fills it in.", type: dict, default: {}}
+  commit:
+    description: Fetch this commit, whatever the ref means by now; the action plugin fills it in.
+    type: str
+    default: ""
   only_planned: {description: Only see whether the planned commit is still the wanted one., type: bool, default: false}
   variables_build: {description: Whether a build depends on the variables., type: bool, default: false}
   keep: {description: Releases to keep., type: int, default: 5}
@@ -107,6 +111,7 @@ def main():
             "other_variables": {"type": "bool", "required": True},
             "names": {"type": "dict", "default": {}},
             "planned": {"type": "dict", "default": {}},
+            "commit": {"type": "str", "default": ""},
             "only_planned": {"type": "bool", "default": False},
             "variables_build": {"type": "bool", "default": False},
             "keep": {"type": "int", "default": 5},
@@ -278,7 +283,7 @@ def refuse_unprepared(releases):
 
 
 def asked(releases, params):
-    return {"repo": params["repo"], "ref": params["ref"], "since": (releases.live() or {}).get("commit"),
+    return {"repo": params["repo"], "ref": params.get("commit") or params["ref"], "since": (releases.live() or {}).get("commit"),
             "mirror": os.path.join(releases.base, "shared", "repo.git"), "told": params.get("told"),
             "aside": os.path.join(releases.base, "shared", "told.json") if params.get("told") else None}
 

@@ -100,8 +100,8 @@ def test_several_workers_never_double_a_look(s):
 
 def test_two_looks_at_one_server_are_refused_by_the_database_itself(s):
     one, other = _one(s), _one(s, "web1-c1")
-    drift.check(s, one, "webops", "clock", drift_server=one.server_id)
-    assert drift._start(s, other.id, other.server_id) is None
+    drift.check(s, one, "webops", "clock", drift_server=one.server.id)
+    assert drift._start(s, other.id, other.server.id) is None
     assert s.query(Run).filter_by(purpose="drift").count() == 1
     assert drift.of(s, other).due > db.now(s), "it comes again"
 
@@ -127,7 +127,7 @@ def test_a_server_that_cannot_be_reached_is_a_failed_check_whatever_was_seen_bef
 
 
 def test_a_look_gives_way_to_what_people_ask_for_and_comes_again_soon(s):
-    run = drift.check(s, _one(s), "webops", "clock", drift_server=_one(s).server_id)
+    run = drift.check(s, _one(s), "webops", "clock", drift_server=_one(s).server.id)
     asked = resources.act(s, resource=_one(s), action="renew", given={}, actor="ada", door="api")
     s.expire_all()
     assert s.get(Run, run.id).state is State.CANCELED and asked.state is State.QUEUED
@@ -180,7 +180,7 @@ def test_off_means_off_and_old_looks_are_not_kept(s):
 
 def test_after_going_back_a_look_says_that_nobody_changed_it_by_hand(s):
     row = _one(s)
-    row.observed_data = {"releases": [
+    row.places[0].observed_data = {"releases": [
         {"id": "20261122-100000-81aa0de", "commit": "81aa0de", "served": True,
          "newest": {"commits": 1, "environment": {"added": ["MOTTO"]}}},
         {"id": "20261120-100000-4f1c9aa", "commit": "4f1c9aa", "served": True, "live": True,

@@ -66,7 +66,7 @@ def _checked(s, plan, migrations=(), commit=COMMIT, state=State.SUCCEEDED):
 
 
 def _plan(s, resource, given=None, **more):
-    asked = {"kind": "django_app", "name": "guestbook", "server": "web1", "given": given or APP} \
+    asked = {"kind": "django_app", "name": "guestbook", "where": "web1", "given": given or APP} \
         if "action" not in more else {"resource": resource, "given": given or {}}
     return plans.make(s, actor="ada", door="api", **asked, **more)
 

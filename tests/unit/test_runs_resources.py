@@ -43,7 +43,7 @@ def s(database, monkeypatch):
 
 
 def _ask(s, name="guestbook", kind="django_app", server="web1", given=APP, **more):
-    return resources.ask(s, kind=kind, name=name, server=server, given=given, actor="ada", door="api", **more)
+    return resources.ask(s, kind=kind, name=name, where=server, given=given, actor="ada", door="api", **more)
 
 
 def _end(s, run, state=State.SUCCEEDED):
@@ -168,7 +168,7 @@ def test_a_server_from_its_address_to_ready(database, monkeypatch):
             servers.accept(s, server, servers.fingerprints(KEY)[0], "ada")
         assert (server.host_key, server.offered_host_key) == (KEY, "")
         with pytest.raises(NotReady):
-            resources.ask(s, kind="static_site", name="site", server=server, actor="ada", door="api",
+            resources.ask(s, kind="static_site", name="site", where=server, actor="ada", door="api",
                           given={"repo": "https://192.0.2.1/x.git", "domain": "x.example.org"})
         run = servers.ready(s, server, login, "ada", "api")
         assert run.values["server_public_keys"] == [server.public_key]

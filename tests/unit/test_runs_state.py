@@ -77,7 +77,7 @@ def test_of_many_runs_of_one_resource_one_is_claimed(thing):
     ({"host_key": ""}, NoHostKey), ({"ready_at": None}, NotReady)])
 def test_a_server_that_is_not_ready_gets_no_run(thing, change, error):
     with db.session() as s:
-        server = s.get_one(Server, thing.server_id)
+        server = s.get_one(Server, thing.places[0].server.id)
         for key, value in change.items():
             setattr(server, key, value)
         s.commit()

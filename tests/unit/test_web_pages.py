@@ -117,8 +117,8 @@ def _check_text(ada: FlaskClient, text: str) -> None:
     with db.session() as session:
         guestbook = session.scalars(select(Resource).where(Resource.name == "guestbook")).one()
         guestbook.values = {**guestbook.values, "django_app_ref": text, "django_app_domain": text}
-        guestbook.observed_text = text
-        guestbook.observed_data = {"url": text, "release": text, "probes": [{"type": text, "text": text}]}
+        guestbook.places[0].observed_text = text
+        guestbook.places[0].observed_data = {"url": text, "release": text, "probes": [{"type": text, "text": text}]}
         web1 = session.scalars(select(Server).where(Server.name == "web1")).one()
         web1.facts = {"distribution_name": text, "kernel": text, "processors": text, "memory_mb": text}
         web1.observed_text = text

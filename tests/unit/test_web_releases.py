@@ -38,7 +38,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def rolled_back(live: int) -> None:
     with db.session() as session:
         row = session.query(Resource).filter_by(name="guestbook").one()
-        row.observed_data = {**row.observed_data, "releases": kept_releases(live)}
+        row.places[0].observed_data = {**row.observed_data, "releases": kept_releases(live)}
         session.commit()
 
 
@@ -75,17 +75,17 @@ def test_after_going_back_one_line_says_so(ada: FlaskClient) -> None:
 def test_what_is_not_live_since_in_words(filled: Any) -> None:
     with db.session() as session:
         row = session.query(Resource).filter_by(name="guestbook").one()
-        assert releases.went_back(releases.of(session, row)) is None
-        row.observed_data = {"releases": kept_releases(2)}
-        found = releases.of(session, row)
+        assert releases.went_back(releases.of(session, row.places[0])) is None
+        row.places[0].observed_data = {"releases": kept_releases(2)}
+        found = releases.of(session, row.places[0])
         back = releases.went_back(found)
         assert back is not None and releases.in_words(back) == (
             f"Rolled back to {found[2].id} by ada (run 4); the values asked for since are not live "
             "(SENTRY, WEB_CONCURRENCY).")
         assert found[1].seconds == pytest.approx(12, abs=3), "as its run's page shows it"
         for told in (None, [{}], ["x"], [{"id": "y", "run": "x", "back": 5}]):
-            row.observed_data = {"releases": told}
-            releases.went_back(releases.of(session, row))
+            row.places[0].observed_data = {"releases": told}
+            releases.went_back(releases.of(session, row.places[0]))
 
 
 def test_the_api_lists_and_compares(api: Client, asked: list[dict[str, Any]]) -> None:

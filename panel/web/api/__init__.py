@@ -27,6 +27,7 @@ def _unreadable(wrong: Unreadable) -> Response:
 
 
 from panel.web.api import (  # noqa: E402  they add routes
+    groups,
     kinds,
     releases,
     resources,
@@ -38,4 +39,5 @@ from panel.web.api import (  # noqa: E402  they add routes
     users,
 )
 
-__all__ = ["api", "kinds", "releases", "resources", "runs", "servers", "sites", "terminals", "tokens", "users"]
+__all__ = ["api", "groups", "kinds", "releases", "resources", "runs", "servers", "sites", "terminals", "tokens",
+           "users"]

@@ -117,6 +117,16 @@ def mapping(found: dict[str, Any], key: str) -> dict[str, Any]:
     return value
 
 
+def names(found: dict[str, Any], key: str) -> list[str]:
+    """A field that must be a list of short texts; [] where it is missing."""
+    value = found.get(key)
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(one, str) and len(one) <= 300 for one in value):
+        raise Refused([Problem(key, "invalid_type", f"'{key}' must be a list of names.")])
+    return value
+
+
 def number(found: dict[str, Any], key: str, low: int, high: int) -> int | None:
     """A field that must be a whole number; None where it is missing."""
     value = found.get(key)

@@ -8,14 +8,14 @@ from flask import jsonify
 from sqlalchemy import select
 from werkzeug.wrappers import Response
 
-from panel.catalog import Problem, Refused
+from panel.catalog import Problem
 from panel.runs import plans
 from panel.store.models import Resource
 from panel.store.planned import Plan, PlanState
 from panel.web.api import api, shapes
-from panel.web.api.asked import MAX_ID, bad_query, body, count, door, mapping, number, query, text
+from panel.web.api.asked import MAX_ID, bad_query, body, count, door, mapping, names, number, query, text
+from panel.web.api.groups import where
 from panel.web.api.resources import find as find_resource
-from panel.web.api.servers import find as find_server
 from panel.web.auth import current_actor, token
 from panel.web.database import database
 from panel.web.errors import Gone
@@ -33,16 +33,13 @@ def find(wanted: str) -> Plan:
 @api.post("/resources/<name>/plans")
 @token
 def make_plan(name: str) -> tuple[Response, int]:
-    """As PUT /resources/<name> for `kind` and `server`; without them as POST /resources/<name>/runs for `action`."""
-    asked = body((), ("action", "kind", "server", "values", "timeout"))
+    """As PUT /resources/<name> for `kind` (and `server` or `group`); without as POST /resources/<name>/runs."""
+    asked = body((), ("action", "kind", "server", "group", "values", "timeout"))
     kind, actor = text(asked, "kind", longest=64), current_actor().name
     timeout = number(asked, "timeout", 10, 7 * 24 * 3600)
     if kind:
         there = database().scalar(select(Resource).where(Resource.name == name))
-        server = text(asked, "server", longest=64) or (there.server.name if there else "")
-        if not server:
-            raise Refused([Problem("server", "required", "'server' is needed for a name that is not there yet.")])
-        plan = plans.make(database(), kind=kind, name=name, server=find_server(server), given=mapping(asked, "values"),
+        plan = plans.make(database(), kind=kind, name=name, where=where(asked, there), given=mapping(asked, "values"),
                           actor=actor, door=door(), timeout=timeout)
     else:
         plan = plans.make(database(), resource=find_resource(name), action=text(asked, "action", "main", longest=64),
@@ -89,14 +86,5 @@ def show_plan(wanted: str) -> Response:
 def apply_plan(wanted: str) -> tuple[Response, int]:
     """The run that does what the plan showed. 409 plan_moved: something that it rests on is otherwise now."""
     asked = body((), ("confirm_migrations",))
-    run = plans.apply(database(), find(wanted), current_actor().name, door(), _names(asked))
+    run = plans.apply(database(), find(wanted), current_actor().name, door(), names(asked, "confirm_migrations"))
     return jsonify(run=shapes.run(run)), 202
-
-
-def _names(asked: dict[str, object]) -> list[str]:
-    given = asked.get("confirm_migrations")
-    if given is None:
-        return []
-    if not isinstance(given, list) or not all(isinstance(one, str) and len(one) <= 300 for one in given):
-        raise Refused([Problem("confirm_migrations", "invalid_type", "'confirm_migrations' must be a list of names.")])
-    return given

@@ -8,7 +8,8 @@ from flask import jsonify
 from werkzeug.wrappers import Response
 
 from panel.catalog import Problem
-from panel.runs import releases
+from panel.runs import groups, releases
+from panel.store.places import Place
 from panel.web.api import api, shapes
 from panel.web.api.asked import bad_query, query
 from panel.web.api.resources import find
@@ -20,13 +21,16 @@ from panel.web.releases import compare
 @api.get("/resources/<name>/releases")
 @token
 def list_releases(name: str) -> Response:
-    """As the server was seen last, newest first. Names of variables are told, what they hold is not."""
-    query()
-    row = find(name)
-    found = releases.of(database(), row)
+    """As the server was seen last, newest first; `server`: which one, where it is on several.
+
+    Names of variables are told, what they hold is not.
+    """
+    place = _place(name)
+    found = releases.of(database(), place)
     back = releases.went_back(found)
     return jsonify(
-        name=row.name, seen_at=shapes.moment(row.observed_at), releases=[_shown(one) for one in found],
+        name=name, server=place.server.name, seen_at=shapes.moment(place.observed_at),
+        releases=[_shown(one) for one in found],
         rolled_back={"to": back.live.id, "from": back.newest.id, "commits": back.commits, "variables": back.variables,
                      "text": releases.in_words(back)} if back else None)
 
@@ -35,13 +39,22 @@ def list_releases(name: str) -> Response:
 @token
 def compare_releases(name: str, pair: str) -> Response:
     """`pair` is A..B: two ids, or beginnings of commits. What B has that A has not, and what is gone."""
-    query()
-    row = find(name)
+    place = _place(name)
     a, dots, b = pair.partition("..")
     if not (a and dots and b):
         raise bad_query([Problem("pair", "invalid_query", f"'{pair[:80]}' does not name two releases; write A..B.")])
-    found = releases.of(database(), row)
-    return jsonify(name=row.name, **compare(row.id, releases.named(found, a), releases.named(found, b)))
+    found = releases.of(database(), place)
+    return jsonify(name=name, server=place.server.name,
+                   **compare(place, releases.named(found, a), releases.named(found, b)))
+
+
+def _place(name: str) -> Place:
+    """The resource on the server that is asked for, or on its first."""
+    wanted = query("server").get("server", "")
+    row = find(name)
+    place = row.place_on(groups.one_server(row, wanted))
+    assert place
+    return place
 
 
 def _shown(one: releases.Release) -> dict[str, Any]:

@@ -14,13 +14,13 @@ from sqlalchemy.orm import selectinload
 from werkzeug.wrappers import Response
 
 from panel.catalog import Problem
-from panel.runs import stream, submit
+from panel.runs import retry, stream, submit
 from panel.runs.errors import AlreadyOver
 from panel.store import db
 from panel.store.models import Event, Run, State
 from panel.web import sse
 from panel.web.api import api, shapes
-from panel.web.api.asked import MAX_ID, bad_query, count, event_number, query
+from panel.web.api.asked import MAX_ID, bad_query, body, count, door, event_number, query
 from panel.web.auth import current_actor, token
 from panel.web.database import database
 from panel.web.errors import Gone
@@ -120,4 +120,13 @@ def cancel_run(number: str) -> tuple[Response, int]:
     run = find(number)
     with suppress(AlreadyOver):
         submit.cancel(database(), run, current_actor().name)
+    return jsonify(run=shapes.run(run)), 202
+
+
+@api.post("/runs/<number>/retry")
+@token
+def retry_run(number: str) -> tuple[Response, int]:
+    """The same action where it did not succeed, on those of its servers alone. 409 nothing_to_retry."""
+    body()
+    run = retry.retry(database(), find(number), current_actor().name, door())
     return jsonify(run=shapes.run(run)), 202

@@ -12,6 +12,7 @@ from panel.catalog import Kind, NoSuchKind, catalog
 from panel.runs import keys
 from panel.settings import settings
 from panel.store.models import Event, Resource, Run, RunServer, Server, User
+from panel.store.places import Group, Place
 from panel.store.planned import Drift, Plan
 
 
@@ -49,6 +50,18 @@ def server(row: Server) -> dict[str, Any]:
     }
 
 
+def group(row: Group) -> dict[str, Any]:
+    return {"name": row.name, "servers": [one.name for one in row.servers], "batch": row.batch,
+            "resources": sorted(one.name for one in row.resources if one.parent_id is None),
+            "created_at": moment(row.created_at), "url": f"{settings().base_url}/groups/{row.name}"}
+
+
+def _place(row: Place) -> dict[str, Any]:
+    return {"server": row.server.name, "address": row.server.address, "port": row.server.port,
+            "applied_at": moment(row.applied_at), "observed": row.observed, "observed_text": row.observed_text,
+            "observed_at": moment(row.observed_at), "observed_data": row.observed_data}
+
+
 def _kind(name: str) -> Kind | None:
     """None: the role went away after it was used."""
     try:
@@ -62,7 +75,10 @@ def resource(row: Resource, secrets: Mapping[str, Any]) -> dict[str, Any]:
     kind = _kind(row.kind)
     return {
         "name": row.name, "kind": row.kind, "kind_label": kind.label if kind else row.kind,
-        "server": row.server.name, "address": row.server.address, "port": row.server.port,
+        # Of one server; what lives on a group has `group` instead, and `places` in both cases.
+        "server": row.server.name if row.server else None, "group": row.group.name if row.group else None,
+        "address": row.server.address if row.server else None, "port": row.server.port if row.server else None,
+        "places": [_place(one) for server in row.servers if (one := row.place_on(server))],
         "parent": row.parent.name if row.parent else None, "parts": sorted(one.name for one in row.parts),
         "title": row.values.get(kind.title) if kind else None, "link": kind.url(row.values) if kind else None,
         "values": row.values, "secrets": dict(secrets), "public_keys": keys.public_of(row, kind),
@@ -93,6 +109,7 @@ def plan(row: Plan, is_whole: bool = True) -> dict[str, Any]:
     action = kind.actions.get(row.action) if kind else None
     found: dict[str, Any] = {
         "id": row.id, "resource": row.resource_name, "kind": row.kind, "server": row.server_name, "action": row.action,
+        "servers": sorted(row.fingerprint.get("servers") or [row.server_name]),
         "action_label": action.label if action else row.action, "state": row.state, "refusal": row.refusal,
         "actor": row.actor, "door": row.door, "created_at": moment(row.created_at), "run": row.run_id,
         "applied_run": row.applied_run_id, "approved_by": row.approved_by or None,
@@ -103,7 +120,7 @@ def plan(row: Plan, is_whole: bool = True) -> dict[str, Any]:
     }
     if not is_whole:
         return found
-    resting = {name: row.fingerprint.get(name) for name in ("roles", "server", "run", "commit")}
+    resting = {name: row.fingerprint.get(name) for name in ("roles", "servers", "run", "commit")}
     return {**found, "values": row.values, "changes": row.changes, "facts": row.facts,
             "fingerprint": {**resting, "values": row.fingerprint.get("values", {}).get("digest")}}
 
@@ -114,10 +131,11 @@ def run(row: Run) -> dict[str, Any]:
     return {
         "id": row.id, "kind": row.kind, "resource": row.resource_name, "action": row.action,
         "action_label": action.label if action else row.action, "mode": row.mode, "state": row.state,
-        "purpose": row.purpose, "actor": row.actor, "door": row.door, "servers": [_part(one) for one in row.servers],
-        "created_at": moment(row.created_at), "started_at": moment(row.started_at), "ended_at": moment(row.ended_at),
-        "seconds": _seconds(row), "error": row.error, "next": row.next_step, "journal": row.journal,
-        "waits_for": row.waits_for, "timeout": row.timeout, "last_event": row.last_event,
+        "purpose": row.purpose, "batch": row.batch, "actor": row.actor, "door": row.door,
+        "servers": [_part(one) for one in row.servers], "created_at": moment(row.created_at),
+        "started_at": moment(row.started_at), "ended_at": moment(row.ended_at), "seconds": _seconds(row),
+        "error": row.error, "next": row.next_step, "journal": row.journal, "waits_for": row.waits_for,
+        "timeout": row.timeout, "last_event": row.last_event,
         "cancel_asked_by": row.cancel_asked_by, "roles_version": row.roles_version,
         "url": f"{settings().base_url}/runs/{row.id}",
     }

@@ -19,12 +19,12 @@ from werkzeug.wrappers import Response
 
 from panel.catalog import Problem, Refused
 from panel.link import client, screen, terminals
-from panel.runs import parts
+from panel.runs import groups, parts
 from panel.store import db
 from panel.store.models import Resource, User
 from panel.store.terminals import Terminal
 from panel.web.api import api
-from panel.web.api.asked import body, count, door, query
+from panel.web.api.asked import body, count, door, query, text
 from panel.web.api.resources import find
 from panel.web.auth import current_actor, token
 from panel.web.database import database
@@ -42,20 +42,22 @@ def permit(actor: User, row: Resource) -> None:
 def open_terminal(name: str) -> tuple[Response, int]:
     """Start `command` (a list of words) as the app's user, with the live release's code and environment.
 
-    `tty`: in a terminal of `columns` and `rows`, of the type `term`; without, in pipes. It ends when nobody reads
-    its output any more, after 30 minutes without a key and a letter, and after 12 hours.
+    `server`: which of its servers, where it is on several. `tty`: in a terminal of `columns` and `rows`, of the type
+    `term`; without, in pipes. It ends when nobody reads its output any more, after 30 minutes without a key and a
+    letter, and after 12 hours.
     """
-    asked = body(("command",), ("tty", "columns", "rows", "term"))
+    asked = body(("command",), ("tty", "columns", "rows", "term", "server"))
     row = find(name)
+    server = groups.one_server(row, text(asked, "server", longest=64))
     permit(current_actor(), row)
     wanted = terminals.wanted({**asked, "argv": asked["command"]})
-    kept = Terminal(resource_id=row.id, resource_name=row.name, server_name=row.server.name,
+    kept = Terminal(resource_id=row.id, resource_name=row.name, server_name=server.name,
                     command=parts.redactor(row).value(wanted["argv"]), actor=current_actor().name, door=door())
     database().add(kept)
     database().commit()
     stream = uuid.uuid4().hex
     try:
-        screen.opened(stream, current_actor().id, row.id, kept.id, **{
+        screen.opened(stream, current_actor().id, row.id, kept.id, server_id=server.id, **{
             key: wanted[key] for key in ("argv", "tty", "columns", "rows", "term")})
     except client.LinkError as wrong:
         kept.why, kept.ended_at = wrong.message, db.now(database())

@@ -50,14 +50,45 @@ def upgrade() -> None:
         sa.UniqueConstraint("name"),
     )
     op.create_table(
+        "groups",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("batch", sa.String(length=8), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("name"),
+    )
+    op.create_table(
+        "group_servers",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("group_id", sa.Integer(), nullable=False),
+        sa.Column("server_id", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(["group_id"], ["groups.id"], ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["server_id"], ["servers.id"]),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("group_id", "server_id"),
+    )
+    op.create_table(
         "resources",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("kind", sa.String(length=64), nullable=False),
         sa.Column("name", sa.String(length=64), nullable=False),
-        sa.Column("server_id", sa.Integer(), nullable=False),
+        sa.Column("group_id", sa.Integer(), nullable=True),
         sa.Column("parent_id", sa.Integer(), nullable=True),
         sa.Column("values", sa.JSON(), nullable=False),
         sa.Column("secrets", sa.LargeBinary(), nullable=True),
+        sa.Column("applied_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
+        sa.ForeignKeyConstraint(["parent_id"], ["resources.id"], ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["group_id"], ["groups.id"]),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("name"),
+    )
+    op.create_table(
+        "places",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("resource_id", sa.Integer(), nullable=False),
+        sa.Column("server_id", sa.Integer(), nullable=False),
         sa.Column("applied_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column(
             "observed",
@@ -69,15 +100,12 @@ def upgrade() -> None:
         sa.Column("observed_text", sa.Text(), nullable=False),
         sa.Column("observed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("observed_data", sa.JSON(), nullable=False),
-        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
-        sa.ForeignKeyConstraint(["parent_id"], ["resources.id"], ondelete="CASCADE"),
-        sa.ForeignKeyConstraint(
-            ["server_id"],
-            ["servers.id"],
-        ),
+        sa.ForeignKeyConstraint(["resource_id"], ["resources.id"], ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["server_id"], ["servers.id"]),
         sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("name"),
+        sa.UniqueConstraint("resource_id", "server_id"),
     )
+    op.create_index(op.f("ix_places_server_id"), "places", ["server_id"], unique=False)
     op.create_table(
         "sign_ins",
         sa.Column("digest", sa.String(length=64), nullable=False),
@@ -129,6 +157,7 @@ def upgrade() -> None:
             ),
             nullable=False,
         ),
+        sa.Column("batch", sa.String(length=8), nullable=False),
         sa.Column("purpose", sa.String(length=16), nullable=False),
         sa.Column("conditions", sa.JSON(), nullable=False),
         sa.Column("drift_server", sa.Integer(), nullable=True),
@@ -199,9 +228,12 @@ def upgrade() -> None:
                 "running",
                 "succeeded",
                 "failed",
+                "unreachable",
+                "stopped",
                 "canceled",
                 "lost",
-                name="state",
+                "not_begun",
+                name="partstate",
                 native_enum=False,
                 length=16,
             ),
@@ -225,6 +257,7 @@ def upgrade() -> None:
         sa.Column("resource_name", sa.String(length=64), nullable=False),
         sa.Column("kind", sa.String(length=64), nullable=False),
         sa.Column("server_id", sa.Integer(), nullable=True),
+        sa.Column("group_id", sa.Integer(), nullable=True),
         sa.Column("server_name", sa.String(length=64), nullable=False),
         sa.Column("action", sa.String(length=64), nullable=False),
         sa.Column("values", sa.JSON(), nullable=False),
@@ -250,6 +283,7 @@ def upgrade() -> None:
         sa.Column("approved_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("applied_run_id", sa.Integer(), nullable=True),
         sa.ForeignKeyConstraint(["applied_run_id"], ["runs.id"], ondelete="SET NULL"),
+        sa.ForeignKeyConstraint(["group_id"], ["groups.id"], ondelete="SET NULL"),
         sa.ForeignKeyConstraint(["resource_id"], ["resources.id"], ondelete="SET NULL"),
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], ondelete="SET NULL"),
         sa.ForeignKeyConstraint(["server_id"], ["servers.id"], ondelete="SET NULL"),
@@ -339,6 +373,10 @@ def downgrade() -> None:
     op.drop_table("tokens")
     op.drop_index(op.f("ix_sign_ins_user_id"), table_name="sign_ins")
     op.drop_table("sign_ins")
+    op.drop_index(op.f("ix_places_server_id"), table_name="places")
+    op.drop_table("places")
     op.drop_table("resources")
+    op.drop_table("group_servers")
+    op.drop_table("groups")
     op.drop_table("users")
     op.drop_table("servers")

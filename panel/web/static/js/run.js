@@ -41,6 +41,8 @@ class LiveRun {
     source.addEventListener("step", (event) => { this.lastId = event.lastEventId; this.place(event.data); });
     source.addEventListener("head", (event) => { this.region("run-lead", event.data); this.setElapsed(); });
     source.addEventListener("tally", (event) => this.region("run-tally", event.data));
+    source.addEventListener("columns", (event) => this.region("grid-columns", event.data));
+    source.addEventListener("row", (event) => this.row(event.data));
     source.addEventListener("end", () => this.end());
     source.addEventListener("error", () => {
       this.say("changed", "Not live. Trying again");
@@ -89,6 +91,23 @@ class LiveRun {
       this.arrive(fresh);
     }
     this.draw();
+  }
+
+  /** A row of the grid: in place of its older form, else behind the one that it follows. */
+  row(html) {
+    const rows = document.getElementById("grid-rows");
+    if (!rows) return;
+    const box = document.createElement("template");
+    box.innerHTML = html;
+    const fresh = box.content.querySelector("tr");
+    const old = document.getElementById(fresh.id);
+    const hadFocus = old?.contains(document.activeElement) && document.activeElement.getAttribute("href");
+    const before = fresh.dataset.after && document.getElementById(fresh.dataset.after);
+    if (old) old.replaceWith(fresh);
+    else if (before) before.after(fresh);
+    else if (fresh.dataset.after) rows.append(fresh);
+    else rows.prepend(fresh);
+    if (hadFocus) fresh.querySelector(`a[href="${CSS.escape(hadFocus)}"]`)?.focus();
   }
 
   /** A new step takes the place of the one that was expected; what was passed over did not come. */
