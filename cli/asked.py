@@ -70,6 +70,10 @@ def verb(name: str) -> Verb:
 Doing = Callable[[click.Context, dict[str, Any], dict[str, Any], dict[str, Any]], None]
 
 
+#: A plan changes nothing, so it asks nothing, and looks at all servers at once.
+_NOT_PLANNED = ("webops_check", "webops_yes", "webops_on", "webops_batch")
+
+
 def for_action(kind: dict[str, Any], action_name: str, do: Doing | None = None, instead: Sequence[click.Option] = (),
                ) -> click.Command:
     """The whole command of one action of one kind. `do` it otherwise, with options `instead` of --check and --yes."""
@@ -78,7 +82,7 @@ def for_action(kind: dict[str, Any], action_name: str, do: Doing | None = None, 
     def run(ctx: click.Context, /, **params: Any) -> None:
         (do or _run)(ctx, kind, action, params)
 
-    own = [one for one in _own(action) if not (do and one.name in ("webops_check", "webops_yes"))]
+    own = [one for one in _own(action) if not (do and one.name in _NOT_PLANNED)]
     words = action["help"] or action["summary"] or action["label"]
     return click.Command(action_name, params=[*_arguments(action), *options.options(action), *own, *instead],
                          help=f"{kind['label']}: {words}", callback=click.pass_context(run))
@@ -110,8 +114,15 @@ def _own(action: dict[str, Any]) -> list[click.Parameter]:
         click.Option(["--local"], is_flag=True, expose_value=False,
                      help="Run the playbook from here, without a panel."),
     ]
-    if action["name"] == "main":
+    found.append(click.Option(["webops_batch", "--batch"], metavar="N",
+                              help="On a group: how many servers at a time, a number or 25%."))
+    if action["name"] != "main":
+        found.append(click.Option(["webops_on", "--on"], multiple=True, metavar="SERVER",
+                                  help="On a group: only on this server. May be repeated."))
+    else:
         found += [click.Option(["webops_server", "--server"], metavar="NAME", help="Server (needed for a new name)."),
+                  click.Option(["webops_group", "--group"], metavar="NAME",
+                               help="A group of servers, instead of one server."),
                   click.Option(["webops_unset", "--unset"], multiple=True, metavar="PARAMETER",
                                help="Back to the default; one item of a list: environment.NAME. May be repeated.")]
     if action["dangerous"]:
@@ -153,7 +164,8 @@ def wished(kind: dict[str, Any], action: dict[str, Any], params: dict[str, Any])
     secrets = asking.secrets(action, params.get("webops_ask", ()), params.get("webops_secret_file", ()),
                              params.get("webops_secret_stdin"))
     return Wish(kind["name"], params["webops_resource"], action["name"], values, secrets,
-                params.get("webops_unset", ()), params.get("webops_server"), params.get("webops_check", True),
+                params.get("webops_unset", ()), params.get("webops_server"), params.get("webops_group"),
+                params.get("webops_on", ()), params.get("webops_batch"), params.get("webops_check", True),
                 params["webops_timeout"])
 
 

@@ -26,7 +26,12 @@ class Wish:
     secrets: Mapping[str, Any] = field(default_factory=dict, repr=False)
     #: Parameters (or items of a list, "environment.NAME") that go back to the role's default.
     unset: tuple[str, ...] = ()
+    #: Where it lives: a server, or a group of them.
     server: str | None = None
+    group: str | None = None
+    #: Only these of its servers; how many of them at a time.
+    on: tuple[str, ...] = ()
+    batch: str | None = None
     check: bool = False
     timeout: int | None = None
 
@@ -41,6 +46,7 @@ class Logs:
     since: str = ""
     until: str = ""
     grep: str = ""
+    on: str = ""
 
 
 class Door(Protocol):
@@ -109,7 +115,8 @@ class Remote:
     def logs(self, name: str, wanted: Logs) -> Iterator[str]:
         return self.panel.lines(f"/resources/{part(name)}/logs", lines=wanted.lines,
                                 follow=1 if wanted.follow else None, since=wanted.since or None,
-                                until=wanted.until or None, grep=wanted.grep or None, process=wanted.process or None)
+                                until=wanted.until or None, grep=wanted.grep or None, process=wanted.process or None,
+                                server=wanted.on or None)
 
     def terminal(self, name: str, wanted: dict[str, Any]) -> Line:
         from cli.far import FarLine
@@ -132,16 +139,16 @@ class Remote:
         return dict(self.panel.post(f"/resources/{part(wish.name)}/plans", body))
 
     def _apply(self, wish: Wish) -> dict[str, Any]:
-        return dict(self.panel.put(f"/resources/{part(wish.name)}", {**self._wanted(wish), "mode": _mode(wish)})["run"])
+        body = {**self._wanted(wish), "mode": _mode(wish), "batch": wish.batch}
+        return dict(self.panel.put(f"/resources/{part(wish.name)}", body)["run"])
 
     def _wanted(self, wish: Wish) -> dict[str, Any]:
         there = self._there(wish.name)
-        server = wish.server or (there or {}).get("server")
-        if not server:
+        if there is None and not (wish.server or wish.group):
             raise Stop(f"{wish.name} is new: say on which server it shall be.", Exit.USAGE,
-                       next_step="--server NAME (webops server list names them)")
-        return {"kind": wish.kind, "server": server, "values": _laid_over(there or {}, wish, self.kind(wish.kind)),
-                "timeout": wish.timeout}
+                       next_step="--server NAME (webops server list names them), or --group NAME")
+        return {"kind": wish.kind, "server": wish.server, "group": wish.group,
+                "values": _laid_over(there or {}, wish, self.kind(wish.kind)), "timeout": wish.timeout}
 
     def _there(self, name: str) -> dict[str, Any] | None:
         try:
@@ -153,7 +160,7 @@ class Remote:
 
     def _act(self, wish: Wish) -> dict[str, Any]:
         body = {"action": wish.action, "values": {**wish.values, **wish.secrets}, "mode": _mode(wish),
-                "timeout": wish.timeout}
+                "timeout": wish.timeout, "on": list(wish.on), "batch": wish.batch}
         return dict(self.panel.post(f"/resources/{part(wish.name)}/runs", body)["run"])
 
 

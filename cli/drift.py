@@ -63,7 +63,8 @@ def _look(panel: Panel, path: str, as_json: bool) -> Exit:
 def _show_all(source: Remote, as_json: bool) -> None:
     rows = [one for one in source.resources() if not one["parent"]]
     if as_json:
-        tables.as_json([{"name": one["name"], "server": one["server"], **(one["drift"] or {})} for one in rows])
+        tables.as_json([{**{key: one[key] for key in ("name", "server", "group")}, **(one["drift"] or {})}
+                        for one in rows])
         return
     tables.table(("NAME", "SERVER", "DRIFT", "SEEN", "EVERY", ""), [_row(one) for one in rows], "Nothing yet.")
 
@@ -71,7 +72,7 @@ def _show_all(source: Remote, as_json: bool) -> None:
 def _row(one: dict[str, Any]) -> tuple[Any, ...]:
     known = one["drift"] or {"state": "unknown", "at": None, "interval": "daily", "text": ""}
     words = known["text"] if known["state"] in ("drifted", "check_failed") else ""
-    return (one["name"], one["server"], tables.state(known["state"].replace("_", " ")), tables.ago(known["at"]),
+    return (one["name"], tables.where(one), tables.state(known["state"].replace("_", " ")), tables.ago(known["at"]),
             known["interval"], words)
 
 

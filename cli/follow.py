@@ -50,7 +50,7 @@ _QUIET = ("main", "deploy", "remove")
 
 
 def _watch(panel: Panel, run: dict[str, Any], as_json: bool) -> dict[str, Any]:
-    view = progress.view(output=not as_json and run["action"] not in _QUIET)
+    view = progress.view(output=not as_json and run["action"] not in _QUIET, several=len(run["servers"]) > 1)
     view.say(_headline(run))
     try:
         return _events(panel, run, view)
@@ -104,3 +104,5 @@ def conclude(run: dict[str, Any]) -> None:
         click.echo(f"  | {progress.clean(str(line))}", err=True)
     if run["next"]:
         click.echo(f"Next: {progress.clean(run['next'])}", err=True)
+    if len(run["servers"]) > 1 and run["state"] in ("failed", "canceled", "lost") and run["mode"] == "apply":
+        click.echo(f"Only where it did not succeed: webops run retry {run['id']}", err=True)

@@ -13,7 +13,7 @@ from cli.exits import Exit, Stop
 @click.argument("name")
 @click.option("--new", "is_new", is_flag=True, help="Make one; another than the one it had.")
 @click.option("--kind", default="", metavar="KIND", help="With --new: what NAME will be, where it is not there yet.")
-@click.option("--server", default="", metavar="NAME", help="With --new: where it will be.")
+@click.option("--server", default="", metavar="NAME", help="With --new: where it will be, a server or a group.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--local", is_flag=True, expose_value=False, help="Keep it in inventory/ instead of a panel.")
 def key(name: str, is_new: bool, kind: str, server: str, as_json: bool) -> None:

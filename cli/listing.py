@@ -42,7 +42,7 @@ def list_resources(as_json: bool, with_parts: bool) -> None:
         tables.as_json(rows)
         return
     tables.table(("NAME", "KIND", "SERVER", "STATE", "SEEN", "LINK"),
-                 [(one["name"], one["kind"], one["server"], tables.state(one["observed"]),
+                 [(one["name"], one["kind"], tables.where(one), tables.state(one["observed"]),
                    tables.ago(one["observed_at"]), one["link"]) for one in rows],
                  "Nothing yet. Next: webops apply KIND NAME --server S (webops kinds shows the kinds)")
 
@@ -59,11 +59,21 @@ def status(name: str, as_json: bool) -> None:
     if as_json:
         tables.as_json({**row, "runs": runs})
         return
-    tables.facts([("Name", row["name"]), ("Kind", row["kind"]), ("Server", row["server"]),
+    tables.facts([("Name", row["name"]), ("Kind", row["kind"]),
+                  ("Group" if row.get("group") else "Server", tables.where(row)),
                   ("State", tables.state(row["observed"])), ("", row["observed_text"]), ("Link", row["link"]),
                   ("Part of", row["parent"]), ("Parts", ", ".join(row["parts"])), ("Page", row.get("url"))])
+    if row.get("group"):
+        _show_places(row["places"])
     _show_values(source.kind(row["kind"]), row)
     _show_runs(runs)
+
+
+def _show_places(places: list[dict[str, Any]]) -> None:
+    click.secho("\nServers", dim=True)
+    tables.table(("SERVER", "STATE", "SEEN", ""), [
+        (one["server"], tables.state(one["observed"]), tables.ago(one["observed_at"]), one["observed_text"])
+        for one in places], "")
 
 
 def _show_values(kind: dict[str, Any], row: dict[str, Any]) -> None:
@@ -101,8 +111,8 @@ def _show_runs(runs: list[dict[str, Any]]) -> None:
 def values(name: str, secrets: bool, output: str | None) -> None:
     """The values of a resource as a YAML file: `ansible-playbook … -e @FILE` reads them as text, never as templates."""
     found = door().values(name, secrets)
-    host = f"{name}@{found['server']}"
-    title = f"Values of {name}: ansible-playbook playbooks/{found['kind']}.yml --limit {host} -e @FILE"
+    hosts = ",".join(found["hosts"])
+    title = f"Values of {name}: ansible-playbook playbooks/{found['kind']}.yml --limit {hosts} -e @FILE"
     text = values_file.text(found["values"], title)
     if output:
         values_file.write(Path(output), text, private=secrets)
@@ -122,6 +132,7 @@ def values(name: str, secrets: bool, output: str | None) -> None:
 @click.option("--since", default="", metavar="WHEN", help="Only later ones: 30m, 2h, 1d, or a time (UTC).")
 @click.option("--until", default="", metavar="WHEN", help="Only earlier ones: the same.")
 @click.option("--grep", default="", metavar="TEXT", help="Only lines with this text, in large letters or small.")
+@click.option("--on", default="", metavar="SERVER", help="On which of its servers, where it is on several.")
 @_LOCAL
 def logs(name: str, **wanted: Any) -> None:
     """A resource's journal: all its processes, or one of them."""

@@ -44,6 +44,9 @@ class Panel:
     def put(self, path: str, body: Any) -> Any:
         return self._json("PUT", path, body=body)
 
+    def patch(self, path: str, body: Any) -> Any:
+        return self._json("PATCH", path, body=body)
+
     def delete(self, path: str) -> Any:
         return self._json("DELETE", path)
 

@@ -40,6 +40,14 @@ class Step:
         self.summary = str(event.get("data", {}).get("summary") or self.summary)
 
 
+def _on_server(step: Step, event: dict[str, Any]) -> Step:
+    """The step as it was on the server of this event."""
+    server = str(event.get("host", "")).rpartition("@")[2]
+    alone = Step(step.number, f"{server}: {step.name}")
+    alone.take(event)
+    return alone
+
+
 class View(Protocol):
     """Shows events as they come."""
 
@@ -51,8 +59,10 @@ class View(Protocol):
 class Steps:
     """The steps so far, from the events so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, several: bool = False) -> None:
+        """`several`: on several servers, so each line names its own."""
         self.all: dict[int, Step] = {}
+        self._several = several
 
     def take(self, event: dict[str, Any]) -> Step | None:
         """The step that this event finished, if it did."""
@@ -62,7 +72,7 @@ class Steps:
         elif event["type"] in _RESULTS and number:
             step = self.all.setdefault(number, Step(number, event.get("name", "")))
             step.take(event)
-            return step
+            return _on_server(step, event) if self._several else step
         return None
 
     @property
@@ -96,8 +106,8 @@ class Plain:
     `out`: to stdout, because the steps are the answer. `output`: what a step printed goes to stdout, too.
     """
 
-    def __init__(self, out: bool = False, output: bool = False) -> None:
-        self._steps = Steps()
+    def __init__(self, out: bool = False, output: bool = False, several: bool = False) -> None:
+        self._steps = Steps(several)
         self._err = not out
         self._output = output
         self._said = ""
@@ -123,11 +133,11 @@ class Plain:
 class Live:
     """Finished steps above, the running one with its clock below."""
 
-    def __init__(self, output: bool = False) -> None:
+    def __init__(self, output: bool = False, several: bool = False) -> None:
         from rich.console import Console
         from rich.live import Live as Screen
 
-        self._steps = Steps()
+        self._steps = Steps(several)
         self._output = output
         self._words = ""
         self._since = time.monotonic()
@@ -172,6 +182,6 @@ def _line(step: Step) -> Text:
     return line
 
 
-def view(output: bool = False) -> View:
-    """The view that fits where the output goes. `output`: show what steps print, on stdout."""
-    return Live(output) if sys.stderr.isatty() else Plain(output=output)
+def view(output: bool = False, several: bool = False) -> View:
+    """The view that fits where the output goes. `output`: show what steps print, on stdout; `several` servers."""
+    return Live(output, several) if sys.stderr.isatty() else Plain(output=output, several=several)

@@ -18,9 +18,10 @@ _SIGNS = (("added", "+", "green"), ("removed", "-", "red"), ("changed", "~", "ye
 @click.command()
 @click.argument("name")
 @click.argument("pair", required=False, metavar="[A..B]")
+@click.option("--on", metavar="SERVER", help="On which of its servers, where it is on several.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
-def releases(ctx: click.Context, name: str, pair: str | None, as_json: bool) -> None:
+def releases(ctx: click.Context, name: str, pair: str | None, on: str | None, as_json: bool) -> None:
     """The releases of NAME that its server keeps; with A..B what B has that A has not.
 
     A and B are ids of releases, or beginnings of commits (7 letters or more).
@@ -30,7 +31,7 @@ def releases(ctx: click.Context, name: str, pair: str | None, as_json: bool) -> 
         raise Stop("Releases are read by a panel.", Exit.USAGE,
                    next_step="ls /srv/webops/NAME/live/releases on the server")
     path = f"/resources/{part(name)}/releases"
-    found = source.panel.get(f"{path}/{part(pair)}" if pair else path)
+    found = source.panel.get(f"{path}/{part(pair)}" if pair else path, server=on)
     if as_json:
         tables.as_json(found)
     elif pair:

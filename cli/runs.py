@@ -40,13 +40,18 @@ def list_runs(ctx: click.Context, resource: str | None, state: str | None, limit
         tables.as_json(rows)
         return
     tables.table(("RUN", "WHAT", "SERVER", "STATE", "TOOK", "WHEN", "BY"),
-                 [(one["id"], _what(one), " ".join(part["server"] for part in one["servers"]),
+                 [(one["id"], _what(one), _servers(one),
                    tables.state(one["state"]), _took(one), tables.ago(one["created_at"]), one["actor"])
                   for one in rows], "No run yet.")
 
 
 def _what(row: dict[str, Any]) -> str:
     return f"{row['action_label']} {row['resource']}" + (" (check)" if row["mode"] == "check" else "")
+
+
+def _servers(row: dict[str, Any]) -> str:
+    names = [one["server"] for one in row["servers"]]
+    return " ".join(names) if len(names) <= 3 else f"{len(names)} servers"
 
 
 def _took(row: dict[str, Any]) -> str:
@@ -73,7 +78,12 @@ def show(ctx: click.Context, number: int, as_json: bool) -> None:
                   ("Waits for", row["waits_for"]), ("Begun", row["started_at"]),
                   ("By", f"{row['actor']} ({row['door']})"),
                   ("Time-out", f"{row['timeout']} s"), ("Page", row["url"])])
-    view, after = Plain(out=True), 0
+    several = len(row["servers"]) > 1
+    if several:
+        tables.table(("SERVER", "STATE", "CHANGED", "FAILED"), [
+            (one["server"], tables.state(one["state"].replace("_", " ")), one["changed"], one["failed"])
+            for one in row["servers"]], "")
+    view, after = Plain(out=True, several=several), 0
     while after is not None:
         page = panel.get(f"/runs/{number}/events", after=after, limit=500)
         for event in page["events"]:
@@ -109,3 +119,17 @@ def cancel(ctx: click.Context, number: int, no_wait: bool) -> None:
         code = follow(panel, row)
         ctx.exit(int(Exit.OK if code is Exit.CANCELED else Exit.FAILED))
     click.echo(f"Run {number} is {row['state']}" + (", its end was asked for." if row["cancel_asked_by"] else "."))
+
+
+@run.command("retry")
+@_NUMBER
+@click.option("--no-wait", is_flag=True, help="Do not wait for the run's end.")
+@_JSON
+@click.pass_context
+def retry(ctx: click.Context, number: int, no_wait: bool, as_json: bool) -> None:
+    """Do the same again, only on the servers where the run did not succeed: failed, stopped, or not begun."""
+    from cli.follow import follow
+
+    panel = _panel(ctx).panel
+    fresh = panel.post(f"/runs/{number}/retry")["run"]
+    ctx.exit(int(follow(panel, fresh, wait=not no_wait, as_json=as_json)))

@@ -14,7 +14,8 @@ from cli.progress import clean
 #: What was seen, or a run's state -> shape and colour.
 LOOKS = {
     "ok": ("●", "green"), "succeeded": ("●", "green"), "stopped": ("■", "yellow"), "canceled": ("■", "yellow"),
-    "failed": ("▲", "red"), "missing": ("▲", "red"), "lost": ("▲", "red"), "unknown": ("○", None),
+    "failed": ("▲", "red"), "missing": ("▲", "red"), "lost": ("▲", "red"), "unreachable": ("▲", "red"),
+    "unknown": ("○", None),
     "queued": ("○", "cyan"), "running": ("○", "cyan"), "in sync": ("●", "green"), "drifted": ("■", "yellow"),
     "check failed": ("▲", "red"), "ready": ("●", "green"), "new": ("○", "cyan"), "applied": ("●", "green"),
     "live": ("●", "green"), "expired": ("■", "yellow"), "refused": ("▲", "red"),
@@ -66,3 +67,10 @@ def ago(text: str | None) -> str:
 
 def as_json(data: Any) -> None:
     click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+def where(resource: dict[str, Any]) -> str:
+    """What a resource lives on: web1, or web (3 servers)."""
+    if resource.get("group"):
+        return f"{resource['group']} ({len(resource['places'])} servers)"
+    return str(resource["server"])

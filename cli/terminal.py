@@ -35,8 +35,9 @@ class Line(Protocol):
 @click.command("exec", context_settings={"ignore_unknown_options": True})
 @click.argument("name")
 @click.argument("command", nargs=-1, required=True, metavar="-- COMMAND…")
+@click.option("--on", default="", metavar="SERVER", help="On which of its servers, where it is on several.")
 @click.option("--local", is_flag=True, expose_value=False, help="Straight over SSH, without a panel.")
-def exec_(name: str, command: tuple[str, ...]) -> None:
+def exec_(name: str, command: tuple[str, ...], on: str) -> None:
     """Run a command as the app's user, with the code and the environment of its live release.
 
     `manage.py …` is run by the release's Python; any other word is a program, such as sh. In a terminal it is
@@ -47,7 +48,7 @@ def exec_(name: str, command: tuple[str, ...]) -> None:
     is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     columns, rows = _size() if is_terminal else (80, 24)
     line = door().terminal(name, {"command": list(command), "tty": is_terminal, "columns": columns, "rows": rows,
-                                  "term": os.environ.get("TERM", "dumb")})
+                                  "term": os.environ.get("TERM", "dumb"), **({"server": on} if on else {})})
     try:
         with _raw() if is_terminal else contextlib.nullcontext():
             code, note = _show(line, is_terminal)

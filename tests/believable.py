@@ -14,8 +14,9 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from panel.runs.hosts import Hosts, in_words
 from panel.store.models import Event, Mode, Observed, PartState, Resource, Run, RunServer, Server, State, User
-from panel.store.places import Place
+from panel.store.places import Group, Place
 from panel.store.planned import Drift, DriftState, Plan, PlanState
 from panel.store.seal import seal
 from panel.store.surveyed import Survey
@@ -488,6 +489,65 @@ def drifted(session: Session) -> None:
                       text="1 of 43 steps would change something: Let nginx serve the app.",
                       facts={"newer": {"id": "4f1c9aa" + "0" * 33, "short": "4f1c9aa", "subject": ""}}))
     session.commit()
+
+
+def fleet(session: Session, count: int = 3, failing: int | None = 1, batch: int = 1) -> Run:
+    """An app `market` on a group `edge` of so many servers, and a deploy that failed on the `failing`-th of them."""
+    ready = {"host_key": KEY, "ready_at": NOW - timedelta(days=12), "observed": Observed.OK,
+             "observed_text": "Reached: load 0.12.", "observed_at": NOW - timedelta(seconds=20)}
+    servers = [_server(session, f"edge{number}", f"10.77.1.{number}", **ready) for number in range(1, count + 1)]
+    group = Group(name="edge", batch=str(batch))
+    group.servers = servers
+    seen = {"observed": Observed.OK, "observed_at": NOW - timedelta(seconds=20), "applied_at": NOW - timedelta(days=3),
+            "observed_text": "Serving: answered 200 in 21 ms."}
+    market = Resource(kind="django_app", name="market", group=group, values={"django_app_domain": "market.example.org"},
+                      applied_at=NOW - timedelta(days=3), places=[Place(server=one, **seen) for one in servers])
+    session.add_all([group, market])
+    session.flush()
+    run = Run(lock=f"resource:{market.id}", kind="django_app", resource_name="market", resource=market,
+              action="deploy", state=State.SUCCEEDED if failing is None else State.FAILED, actor="ada", door="cli",
+              timeout=3600, values={}, batch=str(batch), created_at=NOW - timedelta(minutes=3),
+              started_at=NOW - timedelta(minutes=3), roles_version="9c31f0e")
+    run.servers = [RunServer(server=one, server_name=one.name, host=f"market@{one.name}") for one in servers]
+    session.add(run)
+    session.flush()
+    _roll_over(session, run, [one.host for one in run.servers], failing, batch)
+    session.commit()
+    return run
+
+
+def _roll_over(session: Session, run: Run, hosts: list[str], failing: int | None, batch: int) -> None:
+    """Its events as Ansible gives them, batch by batch, and what its servers came to."""
+    number, step, at = 0, 0, run.started_at or NOW
+    hosts_so_far = Hosts()
+
+    def say(kind: str, **more: Any) -> None:
+        nonlocal number
+        number += 1
+        event = Event(run_id=run.id, number=number, type=kind, at=at, **more)
+        session.add(event)
+        hosts_so_far.add(kind, event.host or "", event.name or "", event.data or {})
+
+    for first in range(0, len(hosts), batch):
+        batch_hosts = hosts[first:first + batch]
+        bad = hosts[failing] if failing is not None and hosts[failing] in batch_hosts else ""
+        say("play", name="Django apps")
+        for name, role, state, took, data in BROKEN if bad else DEPLOY:
+            step += 1
+            say("task", step=step, name=name, role=role)
+            at += timedelta(seconds=took)
+            for host in batch_hosts:
+                ended = "changed" if state == "failed" and host != bad else state
+                say(ended, step=step, host=host, name=name, role=role, seconds=took,
+                    data=data if ended == state else {})
+        if bad:
+            run.error, run.next_step = f"{bad.partition('@')[2]}: {BROKEN[-1][4]['msg']}", BROKEN[-1][4]["next"]
+            break
+    run.last_event, run.ended_at = number, at
+    for one in run.servers:
+        one.state = hosts_so_far.at_end(one.host, run.state)
+    if said := in_words(run.servers):
+        run.next_step = f"{said} {run.next_step}".strip() if run.error else ""
 
 
 if __name__ == "__main__":

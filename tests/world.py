@@ -245,15 +245,15 @@ def _started(world: World) -> World:
     signed_in = requests.post(f"{world.panel.url}/api/v1/tokens", timeout=60,
                               json={"name": "ada", "password": password, "label": "tests"})
     world.token = signed_in.json()["token"]
-    _add_server(world)
+    add_server(world, SERVER, world.ready)
     return world
 
 
-def _add_server(world: World) -> None:
+def add_server(world: World, name: str, ready: Ready) -> None:
     """By the login of a person with a password for signing in and for sudo."""
-    server = world.ready.server
-    offered = world.ask("POST", "/servers", {"name": SERVER, "address": server.address})["host_key"]["offered"]
+    server = ready.server
+    offered = world.ask("POST", "/servers", {"name": name, "address": server.address})["host_key"]["offered"]
     keys = {one["fingerprint"] for one in offered} & fingerprints(server.known_hosts, server.address)
-    world.ask("POST", f"/servers/{SERVER}/host-key", {"fingerprint": keys.pop()})
+    world.ask("POST", f"/servers/{name}/host-key", {"fingerprint": keys.pop()})
     login = {"user": "debian", "password": server.password, "sudo_password": server.password}
-    world.succeeded(world.ask("POST", f"/servers/{SERVER}/runs", {"login": login})["run"]["id"])
+    world.succeeded(world.ask("POST", f"/servers/{name}/runs", {"login": login})["run"]["id"])

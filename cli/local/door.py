@@ -44,7 +44,8 @@ class Local:
 
     def values(self, name: str, secrets: bool) -> dict[str, Any]:
         one = self._must(name)
-        return {"name": name, "kind": one.kind, "server": one.server,
+        hosts = [other.host for other in self._all() if other.name == name]
+        return {"name": name, "kind": one.kind, "server": one.server, "hosts": hosts,
                 "values": {**one.values, **(one.secrets if secrets else {})}}
 
     def make_key(self, name: str, kind: str, server: str) -> str:
@@ -110,6 +111,9 @@ class Local:
     def _apply(self, wish: Wish, as_json: bool) -> Exit:
         kind, old = _kind(wish.kind), self.inventory.resource(wish.name)
         _check_name(wish, old)
+        if wish.group:
+            raise Stop("Groups are kept by a panel.", Exit.USAGE, next_step="without one, write a host NAME@SERVER for "
+                       "each server into the inventory; what is done to NAME is then done on all of them")
         server = wish.server or (old.server if old else None)
         if not server:
             raise Stop(f"{wish.name} is new: say on which server it shall be.", Exit.USAGE, next_step="--server NAME")
@@ -120,7 +124,8 @@ class Local:
         self._check_domains(kind, new)
         self._check_parts(kind, new)
         if not wish.check:
-            self.inventory.put(new)
+            for one in self.inventory.named(new.name) or [new]:
+                self.inventory.put(replace(new, server=one.server))
         return self._play(new, "main", {**new.values, **new.secrets}, wish, as_json)
 
     def _check_parts(self, kind: Kind, new: Resource) -> None:
@@ -148,7 +153,9 @@ class Local:
         values = {**one.values, **one.secrets, **cleaned.values, **cleaned.secrets}
         code = self._play(one, wish.action, values, wish, as_json)
         if wish.action == "remove" and code is Exit.OK and not wish.check:
-            self.inventory.drop(one)
+            for gone in self.inventory.named(one.name):
+                if not wish.on or gone.server in wish.on:
+                    self.inventory.drop(gone)
         return code
 
     def _play(self, one: Resource, action: str, values: dict[str, Any], wish: Wish, as_json: bool) -> Exit:
@@ -156,9 +163,15 @@ class Local:
 
         kind = _kind(one.kind)
         user = {"ansible_user": DEPLOY} if kind.actions[action].privilege == "deploy" else {}
+        hosts = [other.host for other in self.inventory.named(one.name) or [one]
+                 if not wish.on or other.server in wish.on]
+        if not hosts:
+            raise Stop(f"{one.name} is not on {' or '.join(wish.on)}.", Exit.REFUSED, next_step="webops list --local")
+        batch = {"webops_batch": wish.batch} if wish.batch else {}
         host = {one.host: self.inventory.beside(one.server)}
         more = {one.kind: {"hosts": host}} if self.inventory.resource(one.name) is None else None
-        return play(kind.playbook, one.host, self.inventory.hosts_file, action=action, values={**values, **user},
+        return play(kind.playbook, ",".join(hosts), self.inventory.hosts_file, action=action,
+                    values={**values, **user, **batch},
                     check=wish.check, timeout=wish.timeout, to_stderr=as_json, more=more)
 
     def _all(self) -> list[Resource]:

@@ -95,7 +95,11 @@ class Inventory:
                         _values(folder / "secrets.yml"))
 
     def resource(self, name: str) -> Resource | None:
-        return next((one for one in self.resources() if one.name == name), None)
+        return next(iter(self.named(name)), None)
+
+    def named(self, name: str) -> list[Resource]:
+        """The resource on each server on which a host of its name is written down."""
+        return [one for one in self.resources() if one.name == name]
 
     def put_server(self, server: Server) -> None:
         self._data.setdefault("server", {})[server.name] = {"ansible_host": server.address, "ansible_port": server.port}

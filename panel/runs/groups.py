@@ -31,8 +31,8 @@ def add(session: Session, name: str, servers: Sequence[str], batch: str = "") ->
         raise Refused([Problem("name", found.code, found.message)])
     if name in _TAKEN or name in catalog().kinds or session.scalar(select(Server.id).where(Server.name == name)):
         raise NameTaken(f"'{name}' is the name of something else: of groups, servers and kinds each needs its own.")
-    group = Group(name=name, batch=checked_batch(batch or "1"), servers=[_server(session, one) for one in
-                                                                        dict.fromkeys(servers)])
+    group = Group(name=name, batch=checked_batch(batch or "1"))
+    group.servers = [_server(session, one) for one in dict.fromkeys(servers)]
     session.add(group)
     try:
         session.commit()
@@ -53,9 +53,10 @@ def change(session: Session, group: Group, *, put_in: Sequence[str] = (), take_o
         _check_leaves(session, group, one)
     if batch:
         group.batch = checked_batch(batch)
-    group.servers = [one for one in group.servers if one not in leaving]
-    group.servers += [one for one in dict.fromkeys(coming) if one not in group.servers]
+    staying = [one for one in group.servers if one not in leaving]
+    group.servers = [*staying, *(one for one in dict.fromkeys(coming) if one not in staying)]
     for resource in group.resources:
+        resource.places = [one for one in resource.places if one.server not in leaving]
         parts.place_on(resource, group.servers)
     session.commit()
     for one in coming:

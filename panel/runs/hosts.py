@@ -11,6 +11,8 @@ from panel.store.models import PartState, RunServer, State
 _SAID = ((PartState.SUCCEEDED, "Done on"), (PartState.FAILED, "Failed on"), (PartState.UNREACHABLE, "Not reached:"),
          (PartState.STOPPED, "Stopped in the middle on"), (PartState.LOST, "Nobody knows of"),
          (PartState.CANCELED, "Canceled on"), (PartState.NOT_BEGUN, "Not begun on"))
+#: More servers than this are counted.
+_NAMED = 6
 _BAD = {"failed": PartState.FAILED, "unreachable": PartState.UNREACHABLE}
 
 
@@ -78,7 +80,8 @@ def in_words(parts: Sequence[RunServer]) -> str:
     if len(parts) < 2:
         return ""
     found = ((words, [one.server_name for one in parts if one.state is state]) for state, words in _SAID)
-    return " ".join(f"{words} {listed(names)}." for words, names in found if names)
+    return " ".join(f"{words} {listed(names) if len(names) <= _NAMED else f'{len(names)} servers'}."
+                    for words, names in found if names)
 
 
 def listed(names: Sequence[str]) -> str:

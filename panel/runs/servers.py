@@ -28,7 +28,7 @@ from panel.runs.errors import NameTaken, NoHostKey, NotReady, ServerInUse, Wrong
 from panel.runs.spec import LOGIN
 from panel.runs.submit import SERVER_KIND, submit
 from panel.store.models import Mode, Observed, Resource, Run, RunServer, Server, State
-from panel.store.places import Group, Place
+from panel.store.places import Group, Member, Place
 from panel.store.seal import seal
 
 
@@ -143,7 +143,7 @@ def _check_unused(session: Session, server: Server) -> None:
                                  .order_by(Resource.name)))
     if names:
         raise ServerInUse(f"{server.name} still has {', '.join(names)}. Remove what is on it first.")
-    groups = list(session.scalars(select(Group.name).where(Group.servers.any(Server.id == server.id))
+    groups = list(session.scalars(select(Group.name).where(Group.members.any(Member.server_id == server.id))
                                   .order_by(Group.name)))
     if groups:
         raise ServerInUse(f"{server.name} is in {', '.join(groups)}. Take it out of there first: "

@@ -18,7 +18,7 @@ from panel.runs.submit import SERVER_KIND, ring_next
 from panel.runs.translate import note
 from panel.store import db
 from panel.store.models import Mode, PartState, Run, RunServer, Server, State
-from panel.store.places import Place, group_servers
+from panel.store.places import Member, Place
 
 
 @dataclass
@@ -141,6 +141,6 @@ def _removed(session: Session, server: Server) -> None:
     """Its row goes, unless somebody asked for something there meanwhile: then it has to be made ready anew."""
     server.ready_at = None
     in_use = select(Place.id).where(Place.server_id == server.id).union(
-        select(group_servers.c.id).where(group_servers.c.server_id == server.id))
+        select(Member.group_id).where(Member.server_id == server.id))
     if not session.execute(in_use.limit(1)).first():
         session.delete(server)

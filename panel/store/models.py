@@ -173,8 +173,6 @@ class Server(Base):
     observed_data: Mapped[dict[str, Any]] = mapped_column(default=dict)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     places: Mapped[list[Place]] = relationship(back_populates="server")
-    if TYPE_CHECKING:
-        groups: Mapped[list[Group]]
 
 
 class Resource(Seen, Base):

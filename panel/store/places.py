@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, ForeignKey, Integer, String, Table, Text, UniqueConstraint, func
+from sqlalchemy import ForeignKey, String, Text, UniqueConstraint, func
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from panel.store.models import Base, Observed, Resource, Server
-
-#: Their order, in which servers are rolled over, is that in which they were put in.
-group_servers = Table(
-    "group_servers", Base.metadata,
-    Column("id", Integer, primary_key=True),
-    Column("group_id", ForeignKey("groups.id", ondelete="CASCADE"), nullable=False),
-    Column("server_id", ForeignKey("servers.id"), nullable=False),
-    UniqueConstraint("group_id", "server_id"),
-)
 
 
 class Group(Base):
@@ -30,9 +22,31 @@ class Group(Base):
     #: How many of its servers are worked on at a time: a number, or a share such as "25%".
     batch: Mapped[str] = mapped_column(String(8), default="1")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    servers: Mapped[list[Server]] = relationship(secondary=group_servers, order_by=group_servers.c.id, lazy="selectin",
-                                                 backref="groups")
+    members: Mapped[list[Member]] = relationship(cascade="all, delete-orphan", order_by="Member.position",
+                                                 lazy="selectin")
     resources: Mapped[list[Resource]] = relationship(back_populates="group")
+
+    @property
+    def servers(self) -> list[Server]:
+        """In the order in which they are worked on."""
+        return [one.server for one in self.members]
+
+    @servers.setter
+    def servers(self, servers: Sequence[Server]) -> None:
+        there = {one.server.id: one for one in self.members}
+        self.members = [there.get(one.id) or Member(server=one) for one in servers]
+        for position, member in enumerate(self.members):
+            member.position = position
+
+
+class Member(Base):
+    """A server in a group."""
+
+    __tablename__ = "group_servers"
+    group_id: Mapped[int] = mapped_column(ForeignKey("groups.id", ondelete="CASCADE"), primary_key=True)
+    server_id: Mapped[int] = mapped_column(ForeignKey("servers.id"), primary_key=True)
+    position: Mapped[int]
+    server: Mapped[Server] = relationship(lazy="joined")
 
 
 class Place(Base):

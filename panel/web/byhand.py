@@ -47,6 +47,8 @@ def of_resource(resource: Resource, kind: Kind | None) -> list[Command]:
 def of_run(run: Run) -> list[Command]:
     """The same run by hand."""
     host = ",".join(one.host for one in run.servers) or run.resource_name
+    if run.resource and len(run.servers) == len(run.resource.places) > 1:
+        host = f"{run.resource_name}@*"
     playbook = _playbook(kind_of(run.kind), run.kind)
     if run.kind == "server":
         return [Command("", _play(playbook, host, run.action, run.mode))]

@@ -66,6 +66,7 @@ def show(name: str) -> str:
         "server.html", here="servers", server=server, resources=resources, facts=machine.facts(server),
         fingerprints=ssh_keys.fingerprints(server.host_key),
         last=queries.last_runs(session, (one.id for one in resources)),
+        groups=[one for one in queries.groups(session) if server in one.servers],
         last_run=queries.last_server_runs(session).get(server.id), runs=queries.runs(session, server=server, limit=8))
 
 

@@ -6,8 +6,9 @@ DOCUMENTATION = """
 name: webops
 short_description: Servers and resources of a WebOps panel
 description:
-  - Reads the panel that C(webops login) signed in to. A server is a host of the group C(server); a resource is a host
-    C(NAME@SERVER) in the group of its kind, with its values as variables.
+  - Reads the panel that C(webops login) signed in to. A server is a host of the group C(server), and of the groups that
+    it is in; a resource is a host C(NAME@SERVER) in the group of its kind, on each of its servers, with its values as
+    variables.
   - Values reach Ansible as text, never as templates.
 options:
   plugin:
@@ -71,6 +72,10 @@ class InventoryModule(BaseInventoryPlugin):
         panel = Panel(_login(self.get_option("config")))
         for server in panel.all("/servers", "servers"):
             self._add("server", server["name"], server["address"], server["port"], {})
+        for group in panel.all("/groups", "groups"):
+            self.inventory.add_group(_named(group["name"]))
+            for server in group["servers"]:
+                self.inventory.add_child(group["name"], _named(server))
         for resource in panel.all("/resources", "resources"):
             if self.get_option("parts") or not resource["parent"]:
                 self._add_resource(panel, resource)
@@ -80,8 +85,9 @@ class InventoryModule(BaseInventoryPlugin):
         found = resource
         if wants and resource["secrets"]:
             found = panel.get(f"/resources/{quote(name, safe='')}/values", secrets=1)
-        host = f"{name}@{_named(resource['server'])}"
-        self._add(resource["kind"], host, resource["address"], resource["port"], found["values"])
+        for place in resource["places"]:
+            host = f"{name}@{_named(place['server'])}"
+            self._add(resource["kind"], host, place["address"], place["port"], found["values"])
 
     def _add(self, group: str, host: str, address: str, port: int, values: dict[str, Any]) -> None:
         for part in host.split("@"):

@@ -10,7 +10,7 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 #: Documents that a test reads and runs line by line.
 RUN = {"cli.md": "tests/sandbox/test_cli_docs.py", "install.md": "tests/sandbox/test_install.py",
-       "adopt.md": "tests/whole/test_adopt.py"}
+       "adopt.md": "tests/whole/test_adopt.py", "fleet.md": "tests/whole/test_fleet.py"}
 #: Commands elsewhere, and the test that runs them.
 PROVED = {
     "make demo": "tests/whole/test_demo.py",

@@ -60,13 +60,12 @@ def upgrade() -> None:
     )
     op.create_table(
         "group_servers",
-        sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("group_id", sa.Integer(), nullable=False),
         sa.Column("server_id", sa.Integer(), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(["group_id"], ["groups.id"], ondelete="CASCADE"),
         sa.ForeignKeyConstraint(["server_id"], ["servers.id"]),
-        sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("group_id", "server_id"),
+        sa.PrimaryKeyConstraint("group_id", "server_id"),
     )
     op.create_table(
         "resources",
