@@ -65,12 +65,11 @@ class ActionModule(ActionBase):
             return given
         if (task_vars.get("webops_planned") or {}).get("commit") == "live":
             return None
-        me, hosts = task_vars["inventory_hostname"], task_vars.get("hostvars") or {}
-        for host in task_vars.get("ansible_play_hosts_all") or []:
-            if host != me and host.partition("@")[0] == me.partition("@")[0]:
-                if found := (hosts[host].get("ansible_facts") or {}).get(FETCHED):
-                    return str(found)
-        return None
+        me, known = task_vars["inventory_hostname"], task_vars.get("hostvars") or {}
+        others = [one for one in task_vars.get("ansible_play_hosts_all") or []
+                  if one != me and one.partition("@")[0] == me.partition("@")[0]]
+        found = ((known[one].get("ansible_facts") or {}).get(FETCHED) for one in others)
+        return next((str(one) for one in found if one), None)
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)

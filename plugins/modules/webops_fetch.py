@@ -283,7 +283,8 @@ def refuse_unprepared(releases):
 
 
 def asked(releases, params):
-    return {"repo": params["repo"], "ref": params.get("commit") or params["ref"], "since": (releases.live() or {}).get("commit"),
+    return {"repo": params["repo"], "ref": params.get("commit") or params["ref"],
+            "since": (releases.live() or {}).get("commit"),
             "mirror": os.path.join(releases.base, "shared", "repo.git"), "told": params.get("told"),
             "aside": os.path.join(releases.base, "shared", "told.json") if params.get("told") else None}
 
