@@ -25,11 +25,14 @@ class Hosts:
         self._plays: dict[str, set[str]] = {}
         self._play: set[str] = set()
         self._bad: dict[str, PartState] = {}
+        self._has_begun = False
 
     def add(self, kind: str, host: str, name: str, data: Mapping[str, Any]) -> None:
         if kind == "play":
             # With `serial`, Ansible begins the play anew for each batch.
             self._batch, self._play = set(), self._plays.setdefault(name, set())
+        elif kind == "task":
+            self._has_begun = True
         elif kind == "stats":
             self._count(data.get("hosts", {}))
         elif host:
@@ -56,15 +59,15 @@ class Hosts:
             return PartState.RUNNING
         return PartState.SUCCEEDED if self._is_done(host) else PartState.QUEUED
 
-    def at_end(self, host: str, run: State) -> PartState:
-        """When the run has ended so."""
+    def at_end(self, host: str, run: State, is_alone: bool = False) -> PartState:
+        """When the run has ended so. `is_alone`: it is the run's only host, so what has begun has begun there."""
         if run is State.SUCCEEDED:
             return PartState.SUCCEEDED
         if host in self._bad:
             return self._bad[host]
         if self._is_done(host):
             return PartState.SUCCEEDED
-        if not any(host in begun for begun in self._plays.values()):
+        if not any(host in begun for begun in self._plays.values()) and not (is_alone and self._has_begun):
             return PartState.NOT_BEGUN
         if run is State.FAILED:
             return PartState.STOPPED if self._bad else PartState.FAILED

@@ -22,7 +22,7 @@ from panel.runs.scratch import private_directory
 from panel.runs.settle import Verdict, settle
 from panel.runs.watch import Stop, Watch
 from panel.store import db
-from panel.store.models import Mode, Run, State
+from panel.store.models import Mode, PartState, Run, State
 from panel.store.seal import SecretContextError
 
 log = logging.getLogger("webops.runs")
@@ -110,8 +110,15 @@ def _with_server(run: Run, outcome: Outcome) -> str:
     return outcome.error if len(run.servers) < 2 or server in outcome.error else f"{server}: {outcome.error}"
 
 
+def _going_on(run: Run, outcome: Outcome) -> list[str]:
+    """The hosts on which something may still go on: the only one, or those of the batch that was begun."""
+    over = (PartState.SUCCEEDED, PartState.NOT_BEGUN)
+    return [one.host for one in run.servers
+            if len(run.servers) == 1 or outcome.progress.at_end(one.host, State.CANCELED) not in over]
+
+
 def _stopped(run: Run, why: Stop, recorder: Recorder, directory: Path) -> Verdict:
-    left = "" if run.mode is Mode.CHECK else stop_units(run, directory).words()
+    left = "" if run.mode is Mode.CHECK else stop_units(run, directory, _going_on(run, recorder.outcome)).words()
     during = f"during '{recorder.outcome.step}'" if recorder.outcome.step else "before the first step"
     state, error, advice = State.FAILED, "", ""
     if why is Stop.CANCELED:

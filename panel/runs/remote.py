@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,13 +44,13 @@ class Left:
         return " ".join(sentences)
 
 
-def stop_units(run: Run, directory: Path) -> Left:
-    """Stop the one-shot units of the run's resource on its servers, through the deploy account."""
+def stop_units(run: Run, directory: Path, hosts: Container[str]) -> Left:
+    """Stop the one-shot units of the run's resource on these of its hosts, through the deploy account."""
     left = Left()
     if run.resource_id is None or not re.fullmatch(r"[a-z0-9-]+", run.resource_name):
         return left
     for part in run.servers:
-        if part.server:
+        if part.server and part.host in hosts:
             _stop_on(part.server, run.resource_name, directory, left)
     return left
 

@@ -89,7 +89,8 @@ def _write(path: Path, text: str) -> None:
 
 
 def _play(told: dict[str, Any], out: int, stop: _Stop) -> tuple[str, int]:
-    translator = Translator()
+    groups = told["inventory"]["all"]["children"].values()
+    translator = Translator(several=sum(len(one["hosts"]) for one in groups) > 1)
 
     def handle(event: dict[str, Any]) -> bool:
         # Once per event of Ansible. What is raised here would end the run, or be swallowed with the event.

@@ -90,9 +90,9 @@ def _say_late(session: Session, run: Run, at: datetime, last: int) -> None:
 
 
 def _write_servers(session: Session, run: Run, outcome: Outcome) -> None:
-    for part in session.scalars(select(RunServer).where(RunServer.run_id == run.id)):
+    for part in run.servers:
         counts = outcome.hosts.get(part.host)
-        part.state = outcome.progress.at_end(part.host, run.state)
+        part.state = outcome.progress.at_end(part.host, run.state, len(run.servers) == 1)
         if counts:
             part.ok, part.changed, part.skipped = counts.ok, counts.changed, counts.skipped
             part.failed = counts.failed + counts.unreachable

@@ -24,10 +24,16 @@ _LONGEST_TEXT = 1 << 20
 
 
 class Translator:
-    """Ansible's events in, our rows out; counts the tasks."""
+    """Ansible's events in, our rows out; counts the tasks.
 
-    def __init__(self) -> None:
+    `several`: of several hosts it is told which have begun, so that nobody takes one for not begun whose first step
+    has not ended yet.
+    """
+
+    def __init__(self, several: bool = False) -> None:
         self.step = 0
+        self._several = several
+        self._begun: set[str] = set()
         self._held: Row | None = None
 
     def rows(self, event: Mapping[str, Any]) -> Iterator[Row]:
@@ -37,8 +43,12 @@ class Translator:
             yield from self._task(event, data)
         elif kind in _RESULTS:
             yield from self._result(event, _RESULTS[kind], data, is_item=kind.startswith("runner_item"))
+        elif kind == "runner_on_start" and self._several and data.get("host", "") not in self._begun:
+            self._begun.add(data.get("host", ""))
+            yield _row(event, "begin", host=data.get("host", ""))
         elif kind == "playbook_on_play_start":
             self._held = None
+            self._begun = set()
             yield _row(event, "play", name=data.get("name", ""))
         elif kind == "runner_retry":
             yield self._retry(event, data)

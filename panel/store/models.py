@@ -291,7 +291,7 @@ class Event(Base):
     __tablename__ = "events"
     run_id: Mapped[int] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    #: play, task, ok, changed, skipped, failed, unreachable, ignored, output, stats, note
+    #: play, task, begin (a host, of several), ok, changed, skipped, failed, unreachable, ignored, output, stats, note
     type: Mapped[str] = mapped_column(String(16))
     at: Mapped[datetime]
     #: Task that this belongs to: number within the run, from 1 in the order tasks began; 0: none.

@@ -145,3 +145,27 @@ def test_a_deploy_key_is_kept_in_a_file_of_its_owner_alone(inventory: Path) -> N
     wrong = webops("key", "leaflet", "--new", "--kind", "django_app", "--server", "here")
     assert (wrong.exit_code, "taken" in wrong.output) == (Exit.REFUSED, True)
     assert webops("key", "BAD", "--new", "--kind", "static_site", "--server", "here").exit_code == Exit.REFUSED
+
+
+def test_a_name_on_several_servers_is_done_on_each_or_on_one(inventory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    played: list[tuple[str, Any]] = []
+
+    def play(_playbook: Path, host: str, _inventory: Path, *, values: dict[str, Any], **_more: Any) -> Exit:
+        played.append((host, values.get("webops_batch")))
+        return Exit.OK
+
+    monkeypatch.setattr("cli.local.play.play", play)
+    Inventory().put_server(Server("there", "192.0.2.2"))
+    for server in ("here", "there"):
+        Inventory().put(Resource("jobs", "redis_db", server))
+    assert webops("apply", "redis_db", "jobs", "--memory", "64M", "--batch", "2").exit_code == Exit.OK
+    assert all(hosts(inventory)[f"jobs@{server}"]["redis_db_memory"] for server in ("here", "there"))
+    assert webops("restart", "jobs", "--on", "there").exit_code == Exit.OK
+    assert played == [("jobs@here,jobs@there", "2"), ("jobs@there", None)]
+    assert "--limit jobs@here,jobs@there" in webops("values", "jobs").output
+    refused = webops("restart", "jobs", "--on", "nowhere")
+    assert refused.exit_code == Exit.REFUSED and "jobs is not on nowhere" in refused.output
+    assert webops("remove", "jobs", "--on", "here", "--yes").exit_code == Exit.OK
+    assert [one.server for one in Inventory().named("jobs")] == ["there"]
+    group = webops("apply", "redis_db", "more", "--group", "web")
+    assert group.exit_code == Exit.USAGE and "Groups are kept by a panel" in group.output

@@ -171,9 +171,23 @@ def test_all_at_once_where_that_is_asked_for_and_one_alone(fleet: Fleet) -> None
     plays = [one for one in fleet.world.events(run["id"]) if one["type"] == "play"]
     assert len(plays) == 1
     deploy, *look = ONE
-    alone = fleet.told(deploy)
-    assert f"{SECOND}: " in alone and f"{FIRST}: " not in alone, alone
+    alone = re.search(r"Run (\d+)", fleet.told(deploy))
+    assert alone and fleet.hosts(fleet.world.run(int(alone[1]))) == [SECOND]
     assert "a quiet harbour" in "".join(map(fleet.told, look))
+
+
+def test_all_get_one_commit_although_the_branch_moves_meanwhile(fleet: Fleet) -> None:
+    world = fleet.world
+    wanted = fleet.retitle("a quiet harbour", "a busy harbour")
+    number = world.act("site", "deploy")
+    wait("the first server's code", lambda: any(
+        one["host"] == f"site@{FIRST}" and one["name"] == "Fetch the code" for one in world.events(number)))
+    fleet.retitle("a busy harbour", "a late harbour")
+    run = world.succeeded(number)
+    assert fleet.hosts(run) == [FIRST, SECOND] and fleet.titles() == ["Notes from a busy harbour"] * 2
+    fetched = [one["data"]["plan"]["commit"]["id"] for one in world.events(number)
+               if "commit" in one["data"].get("plan", {})]
+    assert fetched == [wanted] * 2
 
 
 def test_a_server_is_not_taken_away_from_under_what_lives_on_it(fleet: Fleet) -> None:
