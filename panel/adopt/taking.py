@@ -67,7 +67,7 @@ def take(session: Session, server: Server, *, domain: str, kind: str = "", name:
     wishes = propose.named(proposal, name)
     _check_free(session, [one for _kind, one, _given in wishes])
     # The last is what the others are for: where it is refused, they are not written down.
-    kept = [resources.keep(session, kind=its_kind, name=its_name, server=server, given=given, secrets={})
+    kept = [resources.keep(session, kind=its_kind, name=its_name, where=server, given=given, secrets={})
             for its_kind, its_name, given in reversed(wishes)]
     return [plans.make(session, resource=one, given={}, actor=actor, door=door) for one in reversed(kept)]
 
@@ -80,4 +80,4 @@ def _why_not(found: propose.Found, kind: str) -> str:
 
 def _check_free(session: Session, names: Sequence[str]) -> None:
     for row in session.scalars(select(Resource).where(Resource.name.in_(names), Resource.applied_at.is_not(None))):
-        raise NameTaken(f"'{row.name}' is on {row.server.name} already. Choose another name.")
+        raise NameTaken(f"'{row.name}' is on {row.where.name} already. Choose another name.")

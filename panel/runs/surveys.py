@@ -25,7 +25,7 @@ def look(session: Session, server: Server, actor: str, door: str) -> Run:
     """A run that reads what is served there and changes nothing. COMMITS. NotReady, NoHostKey."""
     if server.ready_at is None:
         raise NotReady(f"{server.name} is not ready yet. Make it ready first: webops server ready {server.name}")
-    return submit(session, kind=SERVER_KIND, action=ACTION, actor=actor, door=door, server=server, mode=Mode.CHECK,
+    return submit(session, kind=SERVER_KIND, action=ACTION, actor=actor, door=door, where=server, mode=Mode.CHECK,
                   extra=Extra(ACTION))
 
 

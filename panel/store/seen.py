@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from panel.store.states import Observed
+
 if TYPE_CHECKING:
-    from panel.store.models import Observed, Server
+    from panel.store.models import Server
     from panel.store.places import Group, Place
 
 #: From well to worst. What nobody could look at is not said to be broken.
@@ -55,8 +57,6 @@ class Seen:
 
     @property
     def observed(self) -> Observed:
-        from panel.store.models import Observed
-
         return self.worst.observed if self.worst else Observed.UNKNOWN
 
     @property
