@@ -166,6 +166,10 @@ def test_when_the_first_server_fails_the_second_is_not_begun(fleet: Fleet) -> No
 
 def test_all_at_once_where_that_is_asked_for_and_one_alone(fleet: Fleet) -> None:
     fleet.retitle("the largest harbour", "a quiet harbour")
+    with fleet.broken(SECOND):
+        stopped = fleet.deploy(batch="100%")
+        assert states(stopped) == [(FIRST, "stopped"), (SECOND, "failed")]
+        assert fleet.titles() == ["Notes from the largest harbour"] * 2
     run = fleet.deploy(batch="100%")
     assert run["state"] == "succeeded" and fleet.titles() == ["Notes from a quiet harbour"] * 2, run["error"]
     plays = [one for one in fleet.world.events(run["id"]) if one["type"] == "play"]
