@@ -49,7 +49,7 @@ def answer(arguments: dict[str, Any]) -> dict[str, Any]:
     listing = [path for path in arguments.get("listing") or [] if isinstance(path, str)]
     try:
         contract = package.read(files, listing, kind=kind, given=given) if known else package.Contract(kind=kind)
-        settings = package.settle(contract, given if known else {**given, "processes": []}, variables)
+        settings = package.settle(contract, given if known else {**given, "processes": [], "cron": []}, variables)
     except package.Refused as refused:
         return refusal(str(refused), refused.next, [str(problem) for problem in refused.problems])
     if not known:

@@ -10,6 +10,7 @@ from .check import Problem
 from .repository import Repository, also_there, inside, join
 
 SETTINGS = re.compile(r"""DJANGO_SETTINGS_MODULE["']\s*[,\]]\s*=?\s*["']([A-Za-z_][\w.]*)["']""", re.ASCII)
+SETTINGS_FILE = re.compile(r"(?:^|/)settings(?:/\w+)?\.py\Z")
 OWN_MACHINE = {"local", "dev", "devel", "develop", "development", "test", "tests", "testing", "ci", "debug"}
 PRODUCTION = ("production", "prod", "live", "deploy", "deployment")
 #: A project that is there to be looked at, not to be served.
@@ -107,15 +108,7 @@ def _entries(repository: Repository, directory: str) -> list[str]:
 def _settings(repository: Repository, manage: str, entries: list[str], project: Project) -> str:
     named = [(path, match[1]) for path in [*entries, manage] if (match := SETTINGS.search(repository.text(path)))]
     if not named:
-        project.problems.append(
-            Problem(
-                "",
-                f"{manage} does not say which settings the project uses. Fill in 'Settings "
-                "module', such as config.settings.",
-                "The code",
-            )
-        )
-        return ""
+        return _settings_by_name(repository, manage, project)
     path, module = named[0]
     rejected = next((one for one in named[1:] if one[1] != module), None)
     words = f"Settings: {module}, as {path} says"
@@ -129,6 +122,22 @@ def _settings(repository: Repository, manage: str, entries: list[str], project: 
         module = better
     project.found.append(words)
     return module
+
+
+def _settings_by_name(repository: Repository, manage: str, project: Project) -> str:
+    """Nothing names the settings: the only module of that name that is not for a developer's own machine."""
+    paths = [path for path in repository.names if inside(path, project.directory) and not _is_aside(path)]
+    modules = {_module(repository, project.directory, path) for path in paths if SETTINGS_FILE.search(path)}
+    others = OWN_MACHINE | {"__init__"}
+    possible = sorted(one for one in modules if one and one.rpartition(".")[2].lower() not in others)
+    best = [one for one in possible if one.rpartition(".")[2] in PRODUCTION] or possible
+    if len(best) == 1:
+        project.found.append(f"Settings: {best[0]}, by its name; {manage} names none.")
+        return best[0]
+    hint = f" There are: {', '.join(possible[:6])}." if possible else ""
+    reason = f"{manage} does not say which settings the project uses.{hint} Fill in 'Settings module'"
+    project.problems.append(Problem("", reason + ("." if possible else ", such as config.settings."), "The code"))
+    return ""
 
 
 def _production(repository: Repository, directory: str, module: str) -> str:

@@ -112,7 +112,7 @@ def _app(contract: Contract, given: Mapping[str, Any]) -> dict[str, Any]:
         "limits": limits,
         "needs": values.get("needs", {}),
         "processes": _processes(contract, given, str(limits["memory"])),
-        "cron": values.get("cron", []),
+        "cron": _cron(contract, given),
         "commands_in": contract.place,
         "environment": {"required": [], "optional": [], **values.get("environment", {})},
     }
@@ -129,25 +129,34 @@ def _commands(lines: Sequence[str] | None) -> list[list[str]]:
 
 
 def _processes(contract: Contract, given: Mapping[str, Any], memory: str) -> list[dict[str, Any]]:
-    known = contract.values.get("processes", {})
-    counts = {item["name"]: int(item["count"]) for item in given.get("processes") or []}
-    for name in counts:
-        if name not in known:
+    known = {name: dict(process) for name, process in contract.values.get("processes", {}).items()}
+    for item in given.get("processes") or []:
+        name, command = item["name"], _commands([item.get("command") or ""])
+        if name not in known and not command:
             hint = did_you_mean(name, known) or f" There are: {', '.join(known) or 'none'}."
             raise Refused(
-                f"'Processes' names {name}, and the repository has no process of that name.{hint}",
-                "Correct the name, or add the process to webops.yml or the Procfile.",
+                f"'Processes' names {name} without a command, and the repository has no process of that name.{hint}",
+                "Give it a command, or correct the name.",
             )
+        said = _said({"count": item.get("count"), "command": command[0] if command else ""})
+        known[name] = {**known.get(name, {}), **said}
     found = [
         {
             "name": name,
             "command": process["command"],
-            "count": counts.get(name, process.get("count", 1)),
+            "count": int(process.get("count", 1)),
             "memory": process.get("memory", memory),
         }
         for name, process in sorted(known.items())
     ]
     return [process for process in found if process["count"]]
+
+
+def _cron(contract: Contract, given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    own = [{**item, "command": _commands([item["command"]])[0]} for item in given.get("cron") or []]
+    names = {item["name"] for item in own}
+    return sorted([*own, *(one for one in contract.values.get("cron", []) if one["name"] not in names)],
+                  key=lambda one: str(one["name"]))
 
 
 def _site(contract: Contract, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,10 @@ options:
     type: dict
     default: {}
   database_variable: {description: Variable for its address. Empty for none., type: str, default: DATABASE_URL}
+  database_parts:
+    description: "Variables for single parts of it: name, and one of host, port, name, user, password."
+    type: dict
+    default: {}
   addresses:
     description: "Further variables that hold no secret, name and value, such as the address of the app's cache."
     type: dict
@@ -62,6 +66,7 @@ def main():
             "name": {"type": "str", "required": True},
             "database": {"type": "dict", "default": {}},
             "database_variable": {"type": "str", "default": "DATABASE_URL"},
+            "database_parts": {"type": "dict", "default": {}},
             "addresses": {"type": "dict", "default": {}},
             "secret_key_variable": {"type": "str", "default": "SECRET_KEY", "no_log": False},
         },
@@ -80,14 +85,21 @@ def bindings(params, check):
     wanted = {name: str(value) for name, value in params["addresses"].items() if name}
     if params["secret_key_variable"]:
         wanted[params["secret_key_variable"]] = webops_kept.read_or_make(params["name"], "secret_key", check)
-    if params["database"] and params["database_variable"]:
-        wanted[params["database_variable"]] = url(**params["database"])
+    if params["database"]:
+        parts = database(**params["database"])
+        if params["database_variable"]:
+            wanted[params["database_variable"]] = url(**parts)
+        wanted.update({variable: str(parts[part]) for variable, part in params["database_parts"].items()})
     return wanted
 
 
-def url(name, database, owner, port):
-    password = quote(webops_kept.read(name, "password"), safe="")
-    return f"postgresql://{quote(owner)}:{password}@127.0.0.1:{port}/{quote(database)}"
+def database(name, database, owner, port):
+    password = webops_kept.read(name, "password")
+    return {"host": "127.0.0.1", "port": port, "name": database, "user": owner, "password": password}
+
+
+def url(host, port, name, user, password):
+    return f"postgresql://{quote(user)}:{quote(password, safe='')}@{host}:{port}/{quote(name)}"
 
 
 def read(path):

@@ -7,11 +7,15 @@ import subprocess
 from report import Stop
 from tree import inside
 
+# What the server trusts; a node that is not Debian's brings a list of its own.
+TRUSTED = "/etc/ssl/certs/ca-certificates.crt"
+
 
 def surroundings(release, tree):
     """The programs of the release's Python and of its node packages come before those of the server."""
     places = [os.path.join(release, "venv", "bin"), os.path.join(tree, "node_modules", ".bin"), os.environ["PATH"]]
-    return {**os.environ, "PATH": ":".join(places), "VIRTUAL_ENV": os.path.join(release, "venv"), "CI": "1"}
+    return {"NODE_EXTRA_CA_CERTS": TRUSTED, **os.environ, "PATH": ":".join(places),
+            "VIRTUAL_ENV": os.path.join(release, "venv"), "CI": "1"}
 
 
 def run(argv, cwd, environment, tree):

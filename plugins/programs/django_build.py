@@ -22,7 +22,8 @@ if collect:
 import django
 django.setup()
 from django.conf import settings
-found = {"django": django.get_version(), "wsgi": getattr(settings, "WSGI_APPLICATION", None), "pending": None}
+found = {"django": django.get_version(), "wsgi": getattr(settings, "WSGI_APPLICATION", None), "pending": None,
+         "static_root": str(settings.STATIC_ROOT or ""), "media_root": str(settings.MEDIA_ROOT or "")}
 def told(operations):
     for operation in operations:
         name, _, arguments = operation.deconstruct()
@@ -51,13 +52,22 @@ def build(wanted):
     project = find_project(tree, wanted.get("directory") or "")
     settings = wanted["settings"]
     print(f"Project: {os.path.relpath(project, tree)}/manage.py, settings {settings}")
-    environment = Environment(release, tree, {**wanted, "extra": ["gunicorn"]})
+    shared = os.path.dirname(wanted["mirror"])
+    for path in wanted.get("kept") or []:
+        keep(tree, path, os.path.join(shared, "data", os.path.normpath(path)))
+    environment = Environment(release, tree, {**wanted, "extra": ["gunicorn", *(wanted.get("extra") or [])]})
     count = environment.make(wanted.get("previous"))
     shutil.rmtree(public, ignore_errors=True)
     os.makedirs(os.path.join(public, "static"))
     run_commands(wanted, release, tree, settings)
     found = inspect(wanted, release, project, environment.python, settings)
+    static, media = (named_in(tree, project, found.pop(name)) for name in ("static_root", "media_root"))
+    if not wanted.get("static_root") and static and os.path.isdir(os.path.join(tree, static)):
+        print(f"Static files: {static}, as the settings say")
+        publish(inside(tree, static), os.path.join(public, "static"), tree, static)
     publish_static_root(wanted, tree, public)
+    if media:
+        keep(tree, media, os.path.join(shared, "media"))
     operations = found.pop("operations", {})
     return {
         **found,
@@ -125,8 +135,41 @@ def inspect(wanted, release, project, python, settings):
         return json.load(file)
 
 
+def named_in(tree, project, path):
+    """A directory that the settings name, as seen from the top of the tree; empty where it is none of the tree."""
+    if not path:
+        return ""
+    seen = os.path.relpath(os.path.realpath(os.path.join(project, path)), os.path.realpath(tree))
+    return "" if seen == "." or seen.split(os.sep)[0] == ".." else seen
+
+
+def keep(tree, path, target):
+    """A directory that the app writes into: the same one for all releases, so a link to it. What the repository has
+    in it is where it begins."""
+    place = inside(tree, path)
+    os.makedirs(target, mode=0o755, exist_ok=True)
+    if os.path.isdir(place):
+        fill(place, target)
+        shutil.rmtree(place)
+    elif os.path.lexists(place):
+        raise Stop(f"'{path}' in the repository is no directory, so it cannot be kept.", "Correct 'Kept directories'.")
+    os.makedirs(os.path.dirname(place), exist_ok=True)
+    os.symlink(target, place)
+    print(f"Kept: {path} is {target}, the same for all releases")
+
+
+def fill(source, target):
+    """Copy what is not there yet; what the app wrote meanwhile stays."""
+    for directory, _names, files in os.walk(source):
+        below = os.path.normpath(os.path.join(target, os.path.relpath(directory, source)))
+        os.makedirs(below, exist_ok=True)
+        for name in files:
+            if not os.path.lexists(os.path.join(below, name)):
+                shutil.copy2(os.path.join(directory, name), os.path.join(below, name), follow_symlinks=False)
+
+
 def publish_static_root(wanted, tree, public):
-    """A project that collects into a directory of its own tree: nginx gets a copy of that one."""
+    """The directory that a person named; it has to be there."""
     named = wanted.get("static_root")
     if not named:
         return

@@ -25,18 +25,28 @@ class Asked:
         return "\n".join([*self.options, *self.requirements]) + "\n"
 
 
-def poetry(directory):
-    """The main requirements of a project of Poetry; its groups are for developers."""
+def poetry(directory, extras=()):
+    """The main requirements of a project of Poetry with those of its extras; its groups are for developers."""
     data = _toml(os.path.join(directory, "pyproject.toml"))
     own = data.get("tool", {}).get("poetry", {})
     lock = os.path.join(directory, "poetry.lock")
     packages = _toml(lock).get("package", []) if os.path.isfile(lock) else []
     revisions = {_plain(one["name"]): one["source"]["resolved_reference"] for one in packages
                  if one.get("source", {}).get("type") == "git"}
+    named = {_plain(name): wish for name, wish in {
+        **own.get("extras", {}), **data.get("project", {}).get("optional-dependencies", {})}.items()}
+    unknown = [extra for extra in extras if _plain(extra) not in named]
+    if unknown:
+        raise Stop(f"There is no extra '{unknown[0]}' in pyproject.toml. There are: {', '.join(named) or 'none'}.",
+                   "Correct 'Extras'.")
+    chosen = [line for extra in extras for line in named[_plain(extra)]]
     asked = list(data.get("project", {}).get("dependencies", []))
-    if not asked:
+    if asked:
+        asked += chosen
+    else:
+        wanted = {_plain(name) for name in chosen}
         asked = [line for name, wish in own.get("dependencies", {}).items() if name != "python"
-                 for line in _poetry_lines(name, wish, directory, revisions)]
+                 for line in _poetry_lines(name, wish, directory, revisions, _plain(name) in wanted)]
     return Asked(asked, _pins(packages), own.get("source", []))
 
 
@@ -49,12 +59,12 @@ def _pins(packages):
     return [f"{name}=={found.pop()}" for name, found in sorted(versions.items()) if len(found) == 1]
 
 
-def _poetry_lines(name, wish, directory, revisions):
+def _poetry_lines(name, wish, directory, revisions, chosen=False):
     """A requirement as Poetry writes it: a range, a table, or a list of tables for different systems."""
     if isinstance(wish, list):
-        return [line for one in wish for line in _poetry_lines(name, one, directory, revisions)]
+        return [line for one in wish for line in _poetry_lines(name, one, directory, revisions, chosen)]
     wish = {"version": wish} if isinstance(wish, str) else wish
-    if wish.get("optional"):
+    if wish.get("optional") and not chosen:
         return []
     markers = [f"({wish['markers']})"] if wish.get("markers") else []
     if wish.get("python"):

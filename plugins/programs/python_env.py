@@ -42,6 +42,7 @@ class Environment:
         self.how = asked.get("how") or "none"
         self.source = find_requirements(tree, asked.get("file") or "")
         self.extra = list(wanted.get("extra") or [])
+        self.extras = list(wanted.get("extras") or [])
         self.uv = shutil.which("uv", path=PATH)
 
     def make(self, previous):
@@ -62,7 +63,7 @@ class Environment:
 
     def key(self):
         """Equal for equal requirements; empty where their text does not fix them."""
-        digest = hashlib.sha256(repr((sys.version, self.version, self.extra, self.how, self.source and
+        digest = hashlib.sha256(repr((sys.version, self.version, self.extra, self.extras, self.how, self.source and
                                       os.path.relpath(self.source, self.tree))).encode())
         directories = {self.tree, os.path.dirname(self.source or self.tree + "/x")}
         forms = [os.path.join(glob.escape(directory), form) for directory in sorted(directories) for form in INPUTS]
@@ -111,6 +112,9 @@ class Environment:
             self.call([python, "-m", "venv", self.directory], "A Python environment could not be made")
 
     def install(self):
+        if self.extras and self.how not in ("uv", "project", "poetry"):
+            raise Stop(f"Extras are named ({', '.join(self.extras)}), and the requirements are not those of a "
+                       "pyproject.toml.", "Leave 'Extras' empty, or name pyproject.toml as 'Requirements file'.")
         if self.how == "uv":
             self.sync()
         named = self.named()
@@ -128,21 +132,30 @@ class Environment:
     def sync(self):
         if not self.uv:
             raise Stop("uv is needed for a project with a uv.lock.", WITHOUT_UV)
-        self.call([self.uv, "sync", "--frozen", "--no-dev", "--no-install-project", "--active"],
+        # Named, the Python of the environment wins over a .python-version; the groups are for developers.
+        self.call([self.uv, "sync", "--frozen", "--no-default-groups", "--no-install-project", "--active",
+                   "--python", self.python, *self.chosen()],
                   "The requirements could not be installed", cwd=os.path.dirname(self.source))
 
     def named(self):
         """Arguments that name the requirements; those of Poetry and Pipenv are said in the words of pip."""
         if self.how in ("pip", "project"):
-            return ["-r", self.source]
+            return ["-r", self.source, *self.chosen()]
         if self.how not in ("poetry", "pipenv"):
             return []
-        asked = getattr(locked, self.how)(os.path.dirname(self.source))
-        texts = {"asked.txt": asked.text(), "locked.txt": "\n".join(asked.constraints) + "\n"}
-        for name, text in texts.items():
-            with open(os.path.join(self.release, name), "w") as file:
-                file.write(text)
-        return ["-r", os.path.join(self.release, "asked.txt"), "-c", os.path.join(self.release, "locked.txt")]
+        directory = os.path.dirname(self.source)
+        asked = locked.poetry(directory, self.extras) if self.how == "poetry" else locked.pipenv(directory)
+        return ["-r", self.note("asked.txt", asked.text()),
+                *(["-c", self.note("locked.txt", "\n".join(asked.constraints) + "\n")] if asked.constraints else [])]
+
+    def note(self, name, text):
+        path = os.path.join(self.release, name)
+        with open(path, "w") as file:
+            file.write(text)
+        return path
+
+    def chosen(self):
+        return [word for extra in self.extras for word in ("--extra", extra)]
 
     def call(self, argv, sentence, cwd=None):
         environment = {
@@ -153,6 +166,8 @@ class Environment:
             "UV_PYTHON_INSTALL_DIR": os.path.join(self.cache, "python"),
             "UV_PYTHON_DOWNLOADS": "automatic" if self.version else "never",
             "UV_NO_PROGRESS": "1",
+            # What the server trusts holds here too: an index may be one of the company's own.
+            "UV_SYSTEM_CERTS": "1",
             "PIP_CACHE_DIR": os.path.join(self.cache, "pip"),
             "NO_COLOR": "1",
         }

@@ -249,6 +249,23 @@ def debian_package(value: str) -> Problem | None:
     return None
 
 
+def python_package(value: str) -> Problem | None:
+    """A requirement by name, as on a line of requirements.txt; never an address, a path or an option."""
+    name = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?"
+    extras = rf"(?:\[{name}(?:, ?{name})*\])?"
+    version = r"(?:==|>=|<=|~=|!=|<|>) ?[0-9][A-Za-z0-9.*+!]{0,40}"
+    if not re.fullmatch(rf"{name}{extras}(?: ?{version}(?:, ?{version})*)?", value):
+        return Problem("invalid_requirement", "Write the name of a Python package, such as psycopg[binary] or "
+                       "celery==5.4.0.")
+    return None
+
+
+def extra(value: str) -> Problem | None:
+    if not re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?", value):
+        return Problem("invalid_extra", "Write the name of an extra, such as postgres.")
+    return None
+
+
 def identifier(value: str) -> Problem | None:
     """A short technical name: an extension, a locale, a served name."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]{0,99}", value):
@@ -399,8 +416,9 @@ FORMATS: dict[str, Callable[[Any], Problem | None]] = {
     check.__name__: check
     for check in (name, domain, address, port, email, unix_user, git_address, git_ref, release, migration, env_name,
                   database, relative_path, absolute_path, url_path, https_url, python_module, wsgi_module,
-                  python_version, size, debian_package, identifier, part_name, process_name, schedule, header_name,
-                  header_value, upstream, ssh_public_key, deploy_key, token, login_name, pem, positive, line)
+                  python_version, size, debian_package, python_package, extra, identifier, part_name, process_name,
+                  schedule, header_name, header_value, upstream, ssh_public_key, deploy_key, token, login_name, pem,
+                  positive, line)
 }
 
 

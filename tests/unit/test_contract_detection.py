@@ -68,6 +68,25 @@ def test_production_beside_local_is_taken() -> None:
     assert "shop.settings.dev, which is for a developer's own machine, and production lies beside it" in words(found)
 
 
+SILENT = "from django.core.management import execute_from_command_line"
+
+
+def test_settings_that_nothing_names_are_found_by_their_name() -> None:
+    files = dict.fromkeys(("shop/settings/base.py", "shop/settings/__init__.py", "shop/settings/development.py",
+                           "shop/settings/test.py", "shop/settings/my-host.py", "shop/models.py"), "")
+    found = read({"manage.py": SILENT, **files})
+    assert found.project.settings == "shop.settings.base"
+    assert "Settings: shop.settings.base, by its name; manage.py names none." in found.found
+    found = read({"manage.py": SILENT, **files, "shop/settings/production.py": ""})
+    assert found.project.settings == "shop.settings.production"
+
+
+def test_of_several_settings_the_person_chooses() -> None:
+    found = read({"manage.py": SILENT, "shop/settings/one.py": "", "shop/settings/two.py": ""})
+    words_said = "There are: shop.settings.one, shop.settings.two. Fill in 'Settings module'."
+    assert any(words_said in one for one in reasons(found))
+
+
 @pytest.mark.parametrize(
     "line",
     [

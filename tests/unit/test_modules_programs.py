@@ -224,6 +224,49 @@ def test_the_wsgi_application_is_found(program, application, expected):
     assert application or found(application, "a.wsgi:application", "shop.settings") == "a.wsgi:application"
 
 
+def test_a_kept_directory_is_the_same_for_all_releases_and_begins_as_in_the_repository(program, tmp_path, capsys):
+    build, target = program("django_build"), tmp_path / "shared" / "data" / "var"
+    for release in ("one", "two"):
+        (tmp_path / release / "var").mkdir(parents=True)
+        (tmp_path / release / "var" / "seed.txt").write_text(f"from {release}")
+        build.keep(str(tmp_path / release), "var", str(target))
+        (tmp_path / release / "var" / f"{release}.txt").write_text("written by the app")
+    assert sorted(path.name for path in target.iterdir()) == ["one.txt", "seed.txt", "two.txt"]
+    assert (target / "seed.txt").read_text() == "from one", "what is there stays"
+    build.keep(str(tmp_path / "one"), "new/place", str(tmp_path / "shared" / "data" / "new"))
+    assert (tmp_path / "one" / "new" / "place").is_dir()
+    (tmp_path / "one" / "file").write_text("")
+    stop = program("report").Stop
+    with pytest.raises(stop, match="'file' in the repository is no directory"):
+        build.keep(str(tmp_path / "one"), "file", str(tmp_path / "other"))
+    (tmp_path / "one" / "away").symlink_to("/etc")
+    with pytest.raises(stop, match="points outside the project"):
+        build.keep(str(tmp_path / "one"), "away", str(tmp_path / "other"))
+
+
+def test_a_directory_of_the_settings_counts_where_it_lies_in_the_tree(program, tmp_path):
+    named, tree = program("django_build").named_in, tmp_path / "app"
+    (tree / "web").mkdir(parents=True)
+    assert named(str(tree), str(tree / "web"), f"{tree}/static") == "static"
+    assert named(str(tree), str(tree / "web"), "collected/") == "web/collected"
+    for other in ("", f"{tmp_path}/shared/media", str(tree), "/srv/elsewhere"):
+        assert named(str(tree), str(tree / "web"), other) == ""
+
+
+def test_extras_and_further_packages_count_for_the_environment(program, tmp_path):
+    def made(name, **more):
+        release = tmp_path / name
+        (release / "app").mkdir(parents=True)
+        (release / "app" / "requirements.txt").write_text("sqlparse")
+        return program("python_env").Environment(str(release), str(release / "app"), {
+            "cache": "/c", "requirements": {"how": "pip", "file": "requirements.txt"}, **more})
+
+    keys = {made("a").key(), made("b", extra=["psycopg"]).key(), made("c", extras=["postgres"]).key()}
+    assert len(keys) == 3
+    with pytest.raises(program("report").Stop, match=r"Extras are named \(postgres\)"):
+        made("d", extras=["postgres"]).install()
+
+
 def environment(program, tmp_path, name, requirements):
     release = tmp_path / name
     (release / "app").mkdir(parents=True)

@@ -91,6 +91,18 @@ def test_a_project_of_poetry_is_held_to_its_lock(program, tmp_path):
     assert asked.options == ["--extra-index-url https://pypi.example.org/simple"]
 
 
+def test_extras_of_a_project_of_poetry_are_asked_for_by_their_name(program, tmp_path):
+    (tmp_path / "pyproject.toml").write_text(POETRY + '[tool.poetry.extras]\nMore = ["spare"]\n')
+    locked = program("locked")
+    assert "spare" in locked.poetry(str(tmp_path), ["more"]).requirements
+    assert "spare" not in locked.poetry(str(tmp_path)).requirements
+    with pytest.raises(program("report").Stop, match=r"no extra 'none' in pyproject\.toml\. There are: more\."):
+        locked.poetry(str(tmp_path), ["none"])
+    (tmp_path / "pyproject.toml").write_text(
+        '[project]\ndependencies = ["a>=1"]\n[project.optional-dependencies]\npostgres = ["psycopg>=3"]\n')
+    assert locked.poetry(str(tmp_path), ["postgres"]).requirements == ["a>=1", "psycopg>=3"]
+
+
 def test_standard_dependencies_of_a_project_of_poetry_are_taken_as_they_are(program, tmp_path):
     (tmp_path / "pyproject.toml").write_text(
         '[project]\nname = "x"\ndependencies = ["django>=5", "rq ; python_version > \'3\'"]\n'
