@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from panel.catalog import catalog, clean
+from tests.sandbox.roles.archives import worked_examples
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -45,3 +48,10 @@ def test_the_makefile_describes_each_of_its_targets() -> None:
     text = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^([a-z][a-z-]*):", text, re.MULTILINE):
         assert re.search(rf"^{target}:.*## ", text, re.MULTILINE), f"make {target} has no words"
+
+
+@pytest.mark.parametrize(("project", "values"), worked_examples().items())
+def test_the_values_of_a_project_that_exists_are_taken_as_they_stand(project: str, values: dict[str, object]) -> None:
+    cleaned = clean(catalog().kind("django_app"), "main", {"django_app_repo": "https://git.example.org/a/b", **values})
+    for name, value in values.items():
+        assert {**cleaned.values, **cleaned.secrets}[name] == value, f"{project}: {name}"

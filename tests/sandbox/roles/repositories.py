@@ -12,11 +12,12 @@ from tests.sandbox.roles.play import ROOT
 
 
 class Repository:
-    """A copy of examples/<sample> under git, served over https to one server that trusts it."""
+    """A copy of examples/<sample> (or of `source`) under git, served over https to one server that trusts it."""
 
-    def __init__(self, ready: Ready, sample: str, place: Path) -> None:
+    def __init__(self, ready: Ready, sample: str, place: Path, source: Path | None = None) -> None:
         self.path = place / sample
-        shutil.copytree(ROOT / "examples" / sample, self.path, ignore=shutil.ignore_patterns("__pycache__", "public"))
+        ignored = shutil.ignore_patterns(*([] if source else ["__pycache__", "public"]))
+        shutil.copytree(source or ROOT / "examples" / sample, self.path, ignore=ignored)
         self.git("init", "-q", "-b", "main")
         self.commit("The first version", {})
         self.address = ready.box.publish(self.path, f"{sample}-{ready.server.name}")
@@ -33,7 +34,7 @@ class Repository:
             path = self.path / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-        self.git("add", "-A")
+        self.git("add", "-A", "--force")
         self.git("commit", "-q", "--allow-empty", "-m", subject)
         return self.git("rev-parse", "HEAD")
 
