@@ -16,6 +16,9 @@ from tree import inside, link_copy
 SERVER_PYTHON = "/usr/bin/python3"
 INPUTS = ("requirements*.txt", "requirements/*.txt", "constraints*.txt", "pyproject.toml", "uv.lock", "poetry.lock",
           "Pipfile", "Pipfile.lock")
+# uv and pip, of a project or of one of its requirements.
+OTHER_PYTHON = re.compile(r"(?i)incompatible with the project's Python requirement|does not satisfy Python|"
+                          r"requires a different Python|requires-python")
 WITHOUT_UV = "Apply the server itself: it installs uv."
 # A requirement by path, or by a moving address, is not fixed by the text of the requirements.
 MOVING = re.compile(r"^\s*(?:-e\b|--editable\b|\.{1,2}/|file:|git\+|\.\s*$)|@\s*(?:git\+|file:)", re.MULTILINE)
@@ -175,8 +178,7 @@ class Environment:
                               text=True, errors="replace", check=False)
         print(done.stdout, end="", flush=True)
         if done.returncode:
-            raise Stop(f"{sentence}: {reason(done.stdout)}",
-                       "Correct the requirements in the repository, then deploy again.")
+            raise Stop(f"{sentence}: {reason(done.stdout)}", then(done.stdout))
 
     def count(self):
         form = os.path.join("lib", "python3*", "site-packages", "*.dist-info")
@@ -200,6 +202,13 @@ def reason(output):
             follow = lines[lines.index(line) + 1] if "no solution" in line.lower() and line != lines[-1] else line
             return follow[:300]
     return (lines or ["no reason given"])[-1][:300]
+
+
+def then(output):
+    if OTHER_PYTHON.search(output):
+        return ("They want another Python than this server's: give one that they take as 'Python version', or use a "
+                "server with a newer Debian.")
+    return "Correct the requirements in the repository, then deploy again."
 
 
 def _read(path):

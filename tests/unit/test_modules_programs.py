@@ -303,6 +303,17 @@ def test_the_cause_of_a_failed_installation_is_found(program):
     assert program("python_env").reason(output) == "Because nope was not found in the registry"
 
 
+@pytest.mark.parametrize("said", [
+    "Because the current Python version (3.11.2) does not satisfy Python>=3.12 and django==6.0 depends on Python>=3.12",
+    "error: The requested interpreter resolved to Python 3.11.2, which is incompatible with the project's Python "
+    "requirement: `>=3.13`",
+    "ERROR: Package 'x' requires a different Python: 3.11.2 not in '>=3.12'",
+])
+def test_a_python_that_is_too_old_is_told_as_that(program, said):
+    assert "'Python version'" in program("python_env").then(said)
+    assert program("python_env").then("error: no such package").startswith("Correct the requirements")
+
+
 def test_the_data_that_comes_back_is_of_the_time_when_the_release_was_left_last(program, tmp_path):
     """first → second (migrated) → back to first → third: what was kept before `second` is older than that."""
     snapshot = program("snapshot")
