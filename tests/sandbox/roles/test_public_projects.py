@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.sandbox.roles.archives import Archive, worked_examples
-from tests.sandbox.roles.conftest import Ready, once
+from tests.sandbox.roles.conftest import Ready
 from tests.sandbox.roles.repositories import Repository
 from tests.sandbox.roles.test_django_app import App
 
@@ -46,7 +46,6 @@ def deployed(ready: Ready, archive: Archive, place: Path) -> App:
 @pytest.fixture(scope="module")
 def apps(ready: Ready, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, App]]:
     """All three on one server, deployed at the same time."""
-    once(ready)
     with ThreadPoolExecutor() as pool:
         made = {one.name: pool.submit(deployed, ready, one, tmp_path_factory.mktemp(one.name)) for one in ARCHIVES}
     yield {name: one.result() for name, one in made.items()}
