@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from cli import options
-from cli.doors import Wish, door
+from cli.doors import Remote, Wish, door
 from cli.exits import Exit, Stop
 
 _NAME = re.compile(r"[a-z](?:-?[a-z0-9])+")
@@ -145,8 +145,15 @@ def _run(ctx: click.Context, kind: dict[str, Any], action: dict[str, Any], param
     wish = wished(kind, action, params)
     if action["dangerous"] and not wish.check and not params["webops_yes"]:
         click.confirm(f"{action['label']} {wish.name}? {action['summary']}", abort=True)
-    code = door(ctx).carry_out(wish, wait=not params["webops_no_wait"], as_json=params["webops_json"])
-    ctx.exit(int(code))
+    source, wait, as_json = door(ctx), not params["webops_no_wait"], params["webops_json"]
+    if action["name"] == "main" and wait and not wish.check and isinstance(source, Remote):
+        from cli import variables
+
+        if (run := variables.first(source, kind, wish, as_json)) is not None:
+            from cli.follow import follow
+
+            ctx.exit(int(follow(source.panel, run, as_json=as_json)))
+    ctx.exit(int(source.carry_out(wish, wait=wait, as_json=as_json)))
 
 
 def wished(kind: dict[str, Any], action: dict[str, Any], params: dict[str, Any]) -> Wish:

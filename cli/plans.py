@@ -122,6 +122,8 @@ def tell(found: dict[str, Any], ended: dict[str, Any] | None = None) -> None:
     if found["refusal"]:
         click.secho(clean(found["refusal"]), fg="red")
     _show_code(found)
+    for one in found.get("variables", []):
+        click.echo(f"Variable without a value: {clean(one['name'])}  {click.style(clean(one['why']), dim=True)}")
     changes.show(found["changes"])
     count = found["changed"]
     if count == 0 and found["state"] == "ready":

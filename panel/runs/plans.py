@@ -47,15 +47,15 @@ def make(session: Session, *, given: Mapping[str, Any], actor: str, door: str, a
 def again(session: Session, plan: Plan, actor: str, door: str) -> Plan:
     """The same wish, looked at anew. COMMITS. Errors as `make`."""
     if plan.action == "main":
-        return make(session, kind=plan.kind, name=plan.resource_name, where=_where(plan), given=_given(plan),
+        return make(session, kind=plan.kind, name=plan.resource_name, where=where_of(plan), given=asked_with(plan),
                     actor=actor, door=door, timeout=plan.timeout)
     if plan.resource is None:
         raise Unknown(f"{plan.resource_name} is gone, so there is nothing to plan.")
-    return make(session, resource=plan.resource, action=plan.action, given=_given(plan), actor=actor, door=door,
+    return make(session, resource=plan.resource, action=plan.action, given=asked_with(plan), actor=actor, door=door,
                 timeout=plan.timeout)
 
 
-def _given(plan: Plan) -> dict[str, Any]:
+def asked_with(plan: Plan) -> dict[str, Any]:
     """What a plan was asked with: of Apply all its values, of another action those that it takes itself."""
     secrets = fingerprint.opened(plan)["secrets"]
     if plan.action == "main":
@@ -65,7 +65,7 @@ def _given(plan: Plan) -> dict[str, Any]:
     return {name: value for name, value in {**plan.values, **secrets}.items() if spec and spec.parameter(name)}
 
 
-def _where(plan: Plan) -> Server | Group:
+def where_of(plan: Plan) -> Server | Group:
     found = plan.server or plan.group
     assert found
     return found
@@ -167,10 +167,10 @@ def conditions(plan: Plan, confirm_migrations: Sequence[str] = ()) -> dict[str, 
 
 def _submit(session: Session, plan: Plan, actor: str, door: str, extra: Extra) -> Run:
     if plan.action == "main":
-        return resources.ask(session, kind=plan.kind, name=plan.resource_name, where=_where(plan), given=_given(plan),
+        return resources.ask(session, kind=plan.kind, name=plan.resource_name, where=where_of(plan), given=asked_with(plan),
                              actor=actor, door=door, timeout=plan.timeout, extra=extra)
     assert plan.resource
-    return resources.act(session, resource=plan.resource, action=plan.action, given=_given(plan), actor=actor,
+    return resources.act(session, resource=plan.resource, action=plan.action, given=asked_with(plan), actor=actor,
                          door=door, timeout=plan.timeout, extra=extra)
 
 

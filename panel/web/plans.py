@@ -10,7 +10,7 @@ from sqlalchemy import select
 from werkzeug.wrappers import Response
 
 from panel.catalog import Refused
-from panel.runs import plans
+from panel.runs import plans, variables
 from panel.runs.errors import MigrationsUnconfirmed, RunsError
 from panel.settings import settings
 from panel.store.planned import Plan, PlanState
@@ -63,7 +63,8 @@ def _page(plan: Plan, trouble: str = "") -> str:
     return render_template(
         "plan.html", here="runs", plan=plan, run=run, fall=fall, badge=badge(plan), lines=lines(plan.changes),
         trouble=trouble, action=action, label=words.action_label(plan.kind, plan.action),
-        losses=plans.takes_away(plan), until=plan.created_at + timedelta(hours=settings().plan_hours))
+        losses=plans.takes_away(plan), variables=variables.named(plan),
+        until=plan.created_at + timedelta(hours=settings().plan_hours))
 
 
 @blueprint.get("/plans")
@@ -96,6 +97,20 @@ def apply(number: int) -> Response | tuple[str, int]:
         status = 422 if isinstance(wrong, MigrationsUnconfirmed | Refused) else 409
         return _page(find(number), getattr(wrong, "message", str(wrong))), status
     return redirect(url_for("runs.show", number=run.id), 303)
+
+
+@blueprint.post("/plans/<int:number>/variables")
+@signed_in
+def answer(number: int) -> Response | tuple[str, int]:
+    """The same wish with values for the variables that its repository names."""
+    plan = find(number)
+    answers = {name.removeprefix("variable."): value.replace("\r\n", "\n") for name, value in request.form.items()
+               if name.startswith("variable.")}
+    try:
+        fresh = variables.answer(database(), plan, answers, current_actor().name, "browser")
+    except (RunsError, Refused) as wrong:
+        return _page(find(number), getattr(wrong, "message", str(wrong))), 422 if isinstance(wrong, Refused) else 409
+    return redirect(url_for("plans.show", number=fresh.id), 303)
 
 
 @blueprint.post("/plans/<int:number>/repetition")

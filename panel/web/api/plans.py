@@ -8,8 +8,8 @@ from flask import jsonify
 from sqlalchemy import select
 from werkzeug.wrappers import Response
 
-from panel.catalog import Problem
-from panel.runs import plans
+from panel.catalog import Problem, Refused
+from panel.runs import plans, variables
 from panel.store.models import Resource
 from panel.store.planned import Plan, PlanState
 from panel.web.api import api, shapes
@@ -88,3 +88,17 @@ def apply_plan(wanted: str) -> tuple[Response, int]:
     asked = body((), ("confirm_migrations",))
     run = plans.apply(database(), find(wanted), current_actor().name, door(), names(asked, "confirm_migrations"))
     return jsonify(run=shapes.run(run)), 202
+
+
+@api.post("/plans/<wanted>/variables")
+@token
+def answer_variables(wanted: str) -> tuple[Response, int]:
+    """The same wish with `values` {NAME: text} for its `variables`, planned anew; "" of `generate`: made at random."""
+    given = mapping(body(("values",)), "values")
+    if problems := [Problem(name, "invalid_type", f"'{name}' must be a text.") for name, value in given.items()
+                    if not isinstance(value, str)]:
+        raise Refused(problems)
+    plan = variables.answer(database(), find(wanted), given, current_actor().name, door())
+    assert plan.run
+    return jsonify(plan=shapes.plan(plan), run=shapes.run(plan.run)), 202
+

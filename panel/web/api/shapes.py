@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from panel.catalog import Kind, NoSuchKind, catalog
-from panel.runs import keys
+from panel.runs import keys, variables
 from panel.settings import settings
 from panel.store.models import Event, Resource, Run, RunServer, Server, User
 from panel.store.places import Group, Place
@@ -121,7 +121,8 @@ def plan(row: Plan, is_whole: bool = True) -> dict[str, Any]:
     if not is_whole:
         return found
     resting = {name: row.fingerprint.get(name) for name in ("roles", "servers", "run", "commit")}
-    return {**found, "values": row.values, "changes": row.changes, "facts": row.facts,
+    named = [vars(one) for one in variables.named(row)]
+    return {**found, "values": row.values, "changes": row.changes, "facts": row.facts, "variables": named,
             "fingerprint": {**resting, "values": row.fingerprint.get("values", {}).get("digest")}}
 
 

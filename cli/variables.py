@@ -1,0 +1,67 @@
+"""Before an app is deployed for the first time: what its repository wants to know is asked for."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from cli.doors import Remote, Wish
+from cli.exits import Exit, Stop
+from cli.progress import clean
+
+_NEEDED = {"repo", "environment", "secrets"}
+
+
+def first(source: Remote, kind: dict[str, Any], wish: Wish, as_json: bool) -> dict[str, Any] | None:
+    """The run that deploys it with the values that were asked for; None where nothing had to be asked.
+
+    Stop: this is no terminal, and only a person knows the values.
+    """
+    from cli.follow import watch
+
+    if not {one["key"] for one in kind["actions"]["main"]["parameters"]} >= _NEEDED or _was_applied(source, wish.name):
+        return None
+    made = source.plan(wish)
+    watch(source.panel, made["run"], as_json)
+    named = source.panel.get(f"/plans/{made['plan']['id']}")["variables"]
+    if not named:
+        return None
+    answers = _asked(named) if sys.stdin.isatty() else _unasked(named)
+    fresh = source.panel.post(f"/plans/{made['plan']['id']}/variables", {"values": answers})
+    ended = watch(source.panel, fresh["run"], as_json)
+    if ended["state"] != "succeeded":
+        raise Stop(ended["error"] or "It could not be planned.", Exit.FAILED, next_step=ended["next"])
+    return dict(source.panel.post(f"/plans/{fresh['plan']['id']}/runs", {})["run"])
+
+
+def _was_applied(source: Remote, name: str) -> bool:
+    try:
+        return source.resource(name)["applied_at"] is not None
+    except Stop as stop:
+        if stop.code != "not_found":
+            raise
+        return False
+
+
+def _asked(named: list[dict[str, Any]]) -> dict[str, str]:
+    click.echo("The repository names variables that have no value yet. Empty leaves one out.", err=True)
+    answers = {}
+    for one in named:
+        words = f"{clean(one['name'])} ({clean(one['help'] or one['why'])})"
+        if one["way"] == "generate":
+            words += " [made at random]"
+        answers[one["name"]] = click.prompt(
+            words, default=one["value"] if one["way"] == "default" else "", err=True,
+            hide_input=one["is_secret"] or one["way"] == "generate", show_default=one["way"] == "default")
+    return answers
+
+
+def _unasked(named: list[dict[str, Any]]) -> dict[str, str]:
+    missing = [clean(one["name"]) for one in named if one["way"] == "ask"]
+    if missing:
+        raise Stop(f"The repository names variables that only a person knows: {', '.join(missing)}.", Exit.REFUSED,
+                   next_step="give each with --environment NAME=VALUE or --secret-file secrets.NAME=FILE; on a "
+                             "terminal they are asked for, and --no-wait deploys without them")
+    return {one["name"]: one["value"] if one["way"] == "default" else "" for one in named}

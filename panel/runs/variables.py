@@ -1,0 +1,86 @@
+"""Variables that a repository names and that have no value yet: told by a plan, answered here."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
+
+from sqlalchemy.orm import Session
+
+from panel.catalog import catalog
+from panel.runs import plans
+from panel.runs.errors import PlanNotReady
+from panel.settings import ROOT
+from panel.store.planned import Plan, PlanState
+
+GENERATE, ASK, DEFAULT = "generate", "ask", "default"
+_MOST = 200
+
+
+@dataclass(frozen=True)
+class Variable:
+    """`way`: made at random (generate), known to a person alone (ask), or offered as in the example (default)."""
+
+    name: str
+    way: str
+    why: str
+    help: str
+    value: str
+    is_secret: bool
+    is_required: bool
+
+
+def named(plan: Plan) -> list[Variable]:
+    """Those without a value, required ones first; none where the plan is not of an app's Apply."""
+    if plan.action != "main" or not _takes_variables(plan.kind):
+        return []
+    contract = plan.facts.get("contract")
+    rows = contract.get("variables") if isinstance(contract, dict) else None
+    found = [Variable(str(one["name"]), str(one["way"]), str(one.get("why", "")), str(one.get("help", "")),
+                      str(one.get("value", "")), bool(one.get("secret")), bool(one.get("required")))
+             for one in (rows if isinstance(rows, list) else [])[:_MOST]
+             if isinstance(one, dict) and one.get("name") and one.get("way") in (GENERATE, ASK, DEFAULT)]
+    return sorted(found, key=lambda one: not one.is_required)
+
+
+def answer(session: Session, plan: Plan, answers: Mapping[str, str], actor: str, door: str) -> Plan:
+    """The same wish with these values, planned anew. COMMITS. Refused, PlanNotReady, and as `plans.make`.
+
+    What is left empty gets no value, but for what is made at random.
+    """
+    if plan.state not in (PlanState.READY, PlanState.FAILED):
+        raise PlanNotReady(f"Plan {plan.id} is {plan.state}; plan again, and give the values there.")
+    given = plans.asked_with(plan)
+    environment, secrets = (list(given.get(f"{plan.kind}_{key}") or []) for key in ("environment", "secrets"))
+    for one in named(plan):
+        value = answers.get(one.name, "").strip()
+        if not value and one.way == GENERATE and one.name in answers:
+            value = str(_contract().make(one.name))
+        if value:
+            (secrets if one.is_secret or one.way == GENERATE else environment).append(
+                {"name": one.name, "value": value})
+    given |= {f"{plan.kind}_environment": environment, f"{plan.kind}_secrets": secrets}
+    return plans.make(session, kind=plan.kind, name=plan.resource_name, where=plans.where_of(plan), given=given,
+                      actor=actor, door=door, timeout=plan.timeout)
+
+
+def _takes_variables(kind: str) -> bool:
+    found = catalog().kinds.get(kind)
+    return found is not None and all(found.main.parameter(key) for key in ("repo", "environment", "secrets"))
+
+
+@cache
+def _contract() -> ModuleType:
+    """plugins/contract, from the place where Ansible finds it too."""
+    home = ROOT / "plugins" / "contract"
+    spec = importlib.util.spec_from_file_location("webops_contract", home / "__init__.py",
+                                                  submodule_search_locations=[str(home)])
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["webops_contract"] = module
+    spec.loader.exec_module(module)
+    return module
