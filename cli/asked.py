@@ -149,10 +149,7 @@ def _run(ctx: click.Context, kind: dict[str, Any], action: dict[str, Any], param
     if action["name"] == "main" and wait and not wish.check and isinstance(source, Remote):
         from cli import variables
 
-        if (run := variables.first(source, kind, wish, as_json)) is not None:
-            from cli.follow import follow
-
-            ctx.exit(int(follow(source.panel, run, as_json=as_json)))
+        wish = variables.filled(source, kind, wish, as_json)
     ctx.exit(int(source.carry_out(wish, wait=wait, as_json=as_json)))
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -14,26 +16,41 @@ from cli.progress import clean
 _NEEDED = {"repo", "environment", "secrets"}
 
 
-def first(source: Remote, kind: dict[str, Any], wish: Wish, as_json: bool) -> dict[str, Any] | None:
-    """The run that deploys it with the values that were asked for; None where nothing had to be asked.
+def filled(source: Remote, kind: dict[str, Any], wish: Wish, as_json: bool) -> Wish:
+    """The wish, with values for what the repository names and nobody has said, where it was never applied before.
 
     Stop: this is no terminal, and only a person knows the values.
     """
     from cli.follow import watch
 
-    if not {one["key"] for one in kind["actions"]["main"]["parameters"]} >= _NEEDED or _was_applied(source, wish.name):
-        return None
+    parameters = {one["key"]: one["name"] for one in kind["actions"]["main"]["parameters"]}
+    if not parameters.keys() >= _NEEDED or _was_applied(source, wish.name):
+        return wish
     made = source.plan(wish)
     watch(source.panel, made["run"], as_json)
     named = source.panel.get(f"/plans/{made['plan']['id']}")["variables"]
     if not named:
-        return None
+        return wish
     answers = _asked(named) if sys.stdin.isatty() else _unasked(named)
-    fresh = source.panel.post(f"/plans/{made['plan']['id']}/variables", {"values": answers})
-    ended = watch(source.panel, fresh["run"], as_json)
-    if ended["state"] != "succeeded":
-        raise Stop(ended["error"] or "It could not be planned.", Exit.FAILED, next_step=ended["next"])
-    return dict(source.panel.post(f"/plans/{fresh['plan']['id']}/runs", {})["run"])
+    return _with(wish, parameters, named, answers)
+
+
+def _with(wish: Wish, parameters: dict[str, str], named: list[dict[str, Any]], answers: dict[str, str]) -> Wish:
+    from panel.runs.variables import make
+
+    shown: list[dict[str, str]] = []
+    secret: list[dict[str, str]] = []
+    for one in named:
+        is_made = one["way"] == "generate"
+        value = answers[one["name"]] or (make(one["name"]) if is_made else "")
+        if value:
+            (secret if one["is_secret"] or is_made else shown).append({"name": one["name"], "value": value})
+    return replace(wish, values=_more(wish.values, parameters["environment"], shown),
+                   secrets=_more(wish.secrets, parameters["secrets"], secret))
+
+
+def _more(values: Mapping[str, Any], name: str, items: list[dict[str, str]]) -> dict[str, Any]:
+    return {**values, name: [*(values.get(name) or []), *items]} if items else dict(values)
 
 
 def _was_applied(source: Remote, name: str) -> bool:

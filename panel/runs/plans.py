@@ -167,8 +167,8 @@ def conditions(plan: Plan, confirm_migrations: Sequence[str] = ()) -> dict[str, 
 
 def _submit(session: Session, plan: Plan, actor: str, door: str, extra: Extra) -> Run:
     if plan.action == "main":
-        return resources.ask(session, kind=plan.kind, name=plan.resource_name, where=where_of(plan), given=asked_with(plan),
-                             actor=actor, door=door, timeout=plan.timeout, extra=extra)
+        return resources.ask(session, kind=plan.kind, name=plan.resource_name, where=where_of(plan),
+                             given=asked_with(plan), actor=actor, door=door, timeout=plan.timeout, extra=extra)
     assert plan.resource
     return resources.act(session, resource=plan.resource, action=plan.action, given=asked_with(plan), actor=actor,
                          door=door, timeout=plan.timeout, extra=extra)

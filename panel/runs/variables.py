@@ -59,13 +59,18 @@ def answer(session: Session, plan: Plan, answers: Mapping[str, str], actor: str,
     for one in named(plan):
         value = answers.get(one.name, "").strip()
         if not value and one.way == GENERATE and one.name in answers:
-            value = str(_contract().make(one.name))
+            value = make(one.name)
         if value:
             (secrets if one.is_secret or one.way == GENERATE else environment).append(
                 {"name": one.name, "value": value})
     given |= {f"{plan.kind}_environment": environment, f"{plan.kind}_secrets": secrets}
     return plans.make(session, kind=plan.kind, name=plan.resource_name, where=plans.where_of(plan), given=given,
                       actor=actor, door=door, timeout=plan.timeout)
+
+
+def make(name: str) -> str:
+    """A random value in the form that the name promises."""
+    return str(_contract().make(name))
 
 
 def _takes_variables(kind: str) -> bool:

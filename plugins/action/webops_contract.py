@@ -47,11 +47,17 @@ def answer(arguments: dict[str, Any]) -> dict[str, Any]:
     known = isinstance(arguments.get("files"), dict)
     files = {path: text for path, text in (arguments.get("files") or {}).items() if isinstance(text, str)}
     listing = [path for path in arguments.get("listing") or [] if isinstance(path, str)]
+    contract = package.Contract(kind=kind)
     try:
-        contract = package.read(files, listing, kind=kind, given=given) if known else package.Contract(kind=kind)
+        contract = package.read(files, listing, kind=kind, given=given) if known else contract
         settings = package.settle(contract, given if known else {**given, "processes": [], "cron": []}, variables)
     except package.Refused as refused:
-        return refusal(str(refused), refused.next, [str(problem) for problem in refused.problems])
+        # What it lacks can be filled in beside the plan that failed.
+        told = {"contract": {"variables": package.offered(contract, variables)}}
+        return {
+            **refusal(str(refused), refused.next, [str(problem) for problem in refused.problems]),
+            "webops_plan": told,
+        }
     if not known:
         return {
             "changed": False,

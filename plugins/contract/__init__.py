@@ -12,7 +12,7 @@ from .example import make
 from .reading import Contract, read
 from .repository import NAMED, READ, SKIPPED
 from .schema import SCHEMA
-from .settle import Refused, gone, needs_apply, plan, settle
+from .settle import Refused, gone, needs_apply, offered, plan, settle
 from .table import table
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "gone",
     "make",
     "needs_apply",
+    "offered",
     "plan",
     "read",
     "settle",

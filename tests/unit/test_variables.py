@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from typing import Any
 
@@ -13,6 +14,7 @@ from panel.runs.events import Recorder
 from panel.runs.plans import asked_with
 from panel.runs.redact import Redactor
 from panel.runs.settle import Verdict, settle
+from panel.settings import ROOT
 from panel.store import db
 from panel.store.models import State
 from panel.store.planned import Plan
@@ -103,3 +105,16 @@ def test_without_a_terminal_the_first_deploy_names_what_only_a_person_knows(way:
             _unasked(named)
     else:
         assert _unasked(named) == {"STRIPE_KEY": "25", "FIELD_KEY": ""}
+
+
+def test_a_refusal_for_want_of_a_variable_names_it_for_the_plan() -> None:
+    path = ROOT / "plugins" / "action" / "webops_contract.py"
+    spec = importlib.util.spec_from_file_location("webops_contract_action", path)
+    assert spec and spec.loader
+    plugin = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(plugin)
+    files = {"manage.py": 'os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")', "shop/settings.py": "",
+             "webops.yml": "environment: {required: [STRIPE_KEY]}\n", "requirements.txt": "django\n"}
+    told = plugin.answer({"kind": "django_app", "files": files, "listing": [*files], "variables": ["SECRET_KEY"]})
+    assert told["failed"] and "STRIPE_KEY must be set" in told["msg"]
+    assert [one["name"] for one in told["webops_plan"]["contract"]["variables"]] == ["STRIPE_KEY"]
