@@ -75,7 +75,7 @@ class Local:
         from panel.link import asked
         from panel.link.client import Entry
 
-        one = self._must(name)
+        one = self._must(name, wanted.on)
         found = _cleaned(lambda: asked.wanted(wanted.lines, wanted.since, wanted.follow, wanted.grep, wanted.until,
                                               wanted.process))
         conversation = Conversation(self.inventory.folder, self.inventory.server(one.server))
@@ -91,7 +91,7 @@ class Local:
         from cli.local.conversation import Conversation
         from cli.local.near import NearLine
 
-        one = self._must(name)
+        one = self._must(name, str(wanted.get("server", "")))
         conversation = Conversation(self.inventory.folder, self.inventory.server(one.server))
         return _cleaned(lambda: NearLine(conversation, name, wanted))
 
@@ -179,8 +179,11 @@ class Local:
         found = self.inventory.resources()
         return [*found, *(part for one in found for part in _parts(_kind(one.kind), one))]
 
-    def _must(self, name: str) -> Resource:
-        found = next((one for one in self._all() if one.name == name), None)
+    def _must(self, name: str, server: str = "") -> Resource:
+        """The resource of this name, on this one of its servers or on its first."""
+        found = next((one for one in self._all() if one.name == name and server in ("", one.server)), None)
+        if found is None and server:
+            raise Stop(f"{name} is not on {server}.", Exit.REFUSED, next_step="webops list --local")
         if found is None:
             raise Stop(f"There is no resource '{name}' in {self.inventory.hosts_file.name}.", Exit.REFUSED,
                        next_step="webops list --local")

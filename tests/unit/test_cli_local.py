@@ -163,6 +163,9 @@ def test_a_name_on_several_servers_is_done_on_each_or_on_one(inventory: Path, mo
     assert webops("restart", "jobs", "--on", "there").exit_code == Exit.OK
     assert played == [("jobs@here,jobs@there", "2"), ("jobs@there", None)]
     assert "--limit jobs@here,jobs@there" in webops("values", "jobs").output
+    assert "jobs is not on nowhere" in webops("logs", "jobs", "--on", "nowhere").output
+    assert "jobs is not on nowhere" in CliRunner().invoke(
+        root, ["exec", "jobs", "--on", "nowhere", "--local", "--", "true"]).output
     refused = webops("restart", "jobs", "--on", "nowhere")
     assert refused.exit_code == Exit.REFUSED and "jobs is not on nowhere" in refused.output
     assert webops("remove", "jobs", "--on", "here", "--yes").exit_code == Exit.OK

@@ -184,6 +184,9 @@ def test_one_of_its_servers_alone(s):
     run = _act(s, "restart", on=groups.servers_named(shop, ["web3"]))
     assert [one.server_name for one in run.servers] == ["web3"]
     assert groups.one_server(shop).name == "web2" and groups.one_server(shop, "web1").name == "web1"
+    third = shop.servers[2].id
+    assert ledger.place_of(shop.id) == ("shop", shop.servers[0].id), "whose journal is read where none is named"
+    assert ledger.place_of(shop.id, third) == ("shop", third) and ledger.place_of(shop.id, 999) is None
     with pytest.raises(Unknown, match=r"shop is not on 'web4'\. It is on web2, web1 and web3"):
         groups.servers_named(shop, ["web4"])
 
