@@ -173,7 +173,7 @@ def _clean_item(parameter: Parameter, item: Mapping[str, Any], here: str, proble
         elif value is None or (value == "" and column.required and key == "name"):
             if column.required:
                 problems.append(Problem(f"{here}.{key}", "required", f"{column.label} is needed."))
-        else:
+        elif value != "" or column.type == "str":  # an empty text may be meant; an empty number is none
             result[key] = _clean_one(column, value, f"{here}.{key}", problems)
     return result
 

@@ -149,6 +149,15 @@ def test_a_secret_is_kept_by_its_name() -> None:
     assert merge_secrets(old, new) == {"k": [{"name": "A", "value": "1"}, {"name": "C", "value": "3"}], "p": "x"}
 
 
+def test_an_empty_number_in_a_row_is_none_and_an_empty_text_is_one() -> None:
+    kind = catalog().kind("django_app")
+    given = {"repo": "https://git.example.org/a/b", "environment": [{"name": "QUIET", "value": ""}],
+             "processes": [{"name": "worker", "count": "", "command": "celery -A shop worker"}]}
+    values = clean(kind, "main", given).values
+    assert values["django_app_processes"] == [{"name": "worker", "command": "celery -A shop worker"}]
+    assert values["django_app_environment"] == [{"name": "QUIET", "value": ""}]
+
+
 def test_a_part_follows_its_parent(shop: Kind) -> None:
     include = shop.includes[0]
     assert include.name("guestbook") == "guestbook-cert"
