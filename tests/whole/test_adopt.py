@@ -13,7 +13,7 @@ from panel.settings import ROOT
 from tests.sandbox.roles.load import Load
 from tests.watcher import Watcher
 from tests.whole.test_plans_and_drift import applied, changed
-from tests.world import World
+from tests.world import World, wait
 
 pytestmark = pytest.mark.sandbox
 DOCS, SHOP, CLASSIC = "docs.whole.test", "shop.whole.test", "classic.whole.test"
@@ -129,6 +129,8 @@ def by_hand(world: World) -> Any:
     """The server, on which somebody was before."""
     world.named(DOCS, SHOP)
     world.root("sh", "-ec", BY_HAND)
+    served(world, f"http://{DOCS}/", "read the docs")
+    served(world, f"https://{SHOP}/a", "shop for")
     yield world
     world.root("sh", "-c", CLEAN_UP)
 
@@ -149,6 +151,11 @@ def files(world: World) -> str:
     """What lies where nginx looks, with the content of each."""
     return world.root("sh", "-c", "cd /etc/nginx; find sites-enabled conf.d sites-available -printf '%p %l %m\\n' "
                                   "| sort; cat sites-enabled/*")
+
+
+def served(world: World, url: str, text: str) -> None:
+    """Seen once nginx, after a reload, no longer answers with the workers that it had."""
+    wait(f"{text} at {url}", lambda: text in body_of(world, url))
 
 
 def body_of(world: World, url: str) -> str:
@@ -254,8 +261,8 @@ def test_it_is_taken_over_in_the_browser(by_hand: World) -> None:
 def test_a_django_app_is_deployed_beside_the_old_one_and_keeps_its_data(by_hand: World) -> None:
     by_hand.named(CLASSIC)
     by_hand.root("sh", "-ec", DJANGO.replace("REPOSITORY", by_hand.repository("guestbook").address))
-    before, page = files(by_hand), body_of(by_hand, f"https://{CLASSIC}/")
-    assert "Here by hand" in page
+    served(by_hand, f"https://{CLASSIC}/", "Here by hand")
+    before = files(by_hand)
     plan = adopt(by_hand, CLASSIC, "--kind", "django_app")["plans"][0]
     row = by_hand.ask("GET", "/resources/classic")
     assert row["secrets"]["django_app_secrets"] == ["SECRET_KEY", "DATABASE_URL"]
