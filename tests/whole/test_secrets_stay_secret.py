@@ -53,7 +53,7 @@ def _read_private_repository(world: World) -> None:
     world.named(domain)
     world.succeeded(world.apply("static_site", name, values, mode="check"))
     world.succeeded(world.apply("static_site", name, values))
-    world.repository("site").edit("Larger", "pages/index.md", "a small harbour", "a large harbour")
+    world.repository("site").commit("Larger", {"note.txt": "larger"})
     world.succeeded(world.act(name, "deploy", mode="check"))
     world.succeeded(world.act(name, "deploy"))
     world.ready.box.publish(path, "hidden", "x-access-token", "another-token")
