@@ -111,6 +111,8 @@ switch() {
   old=$(cat "$home/live/slot" 2>/dev/null || true)
   [ "$old" = a ] && new=b
   ln -sfnT "$home/releases/$id" "$home/slots/$new"
+  # It may still be finishing what it began when it was left.
+  systemctl stop "$user@$new.socket" "$user@$new.service"
   systemctl start "$user@$new.socket" "$user@$new.service"
   python3 - "/run/webops/$name-$new.sock" "$domain" / <<< "$health_py"
   ln -sfnT "../public/$id" "$home/live/new" && mv -fT "$home/live/new" "$home/live/current"

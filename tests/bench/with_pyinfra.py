@@ -97,6 +97,7 @@ old=$(cat {HOME}/live/slot 2>/dev/null || true)
 new=a
 [ "$old" = a ] && new=b
 ln -sfnT {HOME}/releases/$id {HOME}/slots/$new
+systemctl stop {USER}@$new.socket {USER}@$new.service
 systemctl start {USER}@$new.socket {USER}@$new.service
 python3 /usr/local/lib/webops/health.py /run/webops/guestbook-$new.sock {DOMAIN} /
 ln -sfnT ../public/$id {HOME}/live/new && mv -fT {HOME}/live/new {HOME}/live/current
