@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from cli import tables
-from cli.doors import Remote, door
+from cli.doors import panel_door
 from cli.exits import Exit, Stop
 from cli.panel import Panel, part
 from cli.progress import clean
@@ -26,10 +26,8 @@ def adopt(ctx: click.Context, server: str, domain: str | None, kind: str, name: 
     The values that were read are written down as a resource, and a plan shows what would change. Nothing is changed
     before a plan is applied: change values and plan again (`webops plan KIND NAME --option …`) as often as you like.
     """
-    source = door(ctx)
-    if not isinstance(source, Remote):
-        raise Stop("Sites are read and planned by a panel.", Exit.USAGE,
-                   next_step="write the values of nginx_vhost by hand, with nginx_vhost_replaces")
+    source = panel_door(ctx, "Sites are read and planned by a panel.",
+                        "write the values of nginx_vhost by hand, with nginx_vhost_replaces")
     _look(source.panel, server, as_json)
     found = source.panel.get(f"/servers/{part(server)}/sites")
     if domain is None:

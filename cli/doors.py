@@ -75,6 +75,14 @@ def door(ctx: click.Context | None = None) -> Door:
     return Remote(panel.panel())
 
 
+def panel_door(ctx: click.Context, why: str, next_step: str = "") -> Remote:
+    """The same where only a panel will do. Stop: the command line asks for none, and `why` it is needed."""
+    found = door(ctx)
+    if not isinstance(found, Remote):
+        raise Stop(why, Exit.USAGE, next_step=next_step)
+    return found
+
+
 class Remote:
     """A panel."""
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from cli import changes, tables
-from cli.doors import Remote, door
+from cli.doors import Remote, panel_door
 from cli.exits import Exit, Stop
 from cli.panel import Panel, part
 from cli.progress import clean
@@ -29,9 +29,7 @@ def drift(ctx: click.Context, name: str | None, check: bool, every: str | None, 
 
     A look touches nothing and deploys nothing; a newer commit of the branch is told and is no drift.
     """
-    source = door(ctx)
-    if not isinstance(source, Remote):
-        raise Stop("Drift is looked at by a panel.", Exit.USAGE, next_step="webops plan NAME --local")
+    source = panel_door(ctx, "Drift is looked at by a panel.", "webops plan NAME --local")
     if name is None:
         if check or every or reconcile:
             raise Stop("Say of which resource.", Exit.USAGE, next_step="webops drift NAME …")

@@ -7,8 +7,7 @@ from typing import Any
 import click
 
 from cli import tables
-from cli.doors import Remote, door
-from cli.exits import Exit, Stop
+from cli.doors import Remote, panel_door
 from cli.panel import part
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -21,11 +20,8 @@ def group() -> None:
 
 
 def _panel(ctx: click.Context) -> Remote:
-    found = door(ctx)
-    if not isinstance(found, Remote):
-        raise Stop("Groups are kept by a panel.", Exit.USAGE,
-                   next_step="by hand a resource on several servers is several hosts: --limit 'NAME@*'")
-    return found
+    return panel_door(ctx, "Groups are kept by a panel.",
+                      "by hand a resource on several servers is several hosts: --limit 'NAME@*'")
 
 
 @group.command("add")

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from cli import asked, changes, tables
-from cli.doors import Remote, door
+from cli.doors import Remote, door, panel_door
 from cli.exits import Exit, Stop
 from cli.progress import clean
 
@@ -154,10 +154,7 @@ def _confirm(found: dict[str, Any]) -> str:
 
 
 def _panel(ctx: click.Context) -> Remote:
-    found = door(ctx)
-    if not isinstance(found, Remote):
-        raise Stop("Plans are kept by a panel; there are none with --local.", Exit.USAGE)
-    return found
+    return panel_door(ctx, "Plans are kept by a panel; there are none with --local.")
 
 
 @plan.command("list")

@@ -7,8 +7,7 @@ from typing import Any
 import click
 
 from cli import tables
-from cli.doors import Remote, door
-from cli.exits import Exit, Stop
+from cli.doors import panel_door
 from cli.panel import part
 from cli.progress import clean
 
@@ -26,10 +25,7 @@ def releases(ctx: click.Context, name: str, pair: str | None, on: str | None, as
 
     A and B are ids of releases, or beginnings of commits (7 letters or more).
     """
-    source = door(ctx)
-    if not isinstance(source, Remote):
-        raise Stop("Releases are read by a panel.", Exit.USAGE,
-                   next_step="ls /srv/webops/NAME/live/releases on the server")
+    source = panel_door(ctx, "Releases are read by a panel.", "ls /srv/webops/NAME/live/releases on the server")
     path = f"/resources/{part(name)}/releases"
     found = source.panel.get(f"{path}/{part(pair)}" if pair else path, server=on)
     if as_json:

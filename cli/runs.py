@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from cli import tables
-from cli.doors import Remote, door
-from cli.exits import Exit, Stop
+from cli.doors import Remote, panel_door
+from cli.exits import Exit
 
 
 @click.group()
@@ -17,10 +17,7 @@ def run() -> None:
 
 
 def _panel(ctx: click.Context) -> Remote:
-    found = door(ctx)
-    if not isinstance(found, Remote):
-        raise Stop("Runs are kept by a panel; there are none with --local.", Exit.USAGE)
-    return found
+    return panel_door(ctx, "Runs are kept by a panel; there are none with --local.")
 
 
 _NUMBER = click.argument("number", type=click.IntRange(1, 2**31 - 1))

@@ -36,15 +36,9 @@ def filled(source: Remote, kind: dict[str, Any], wish: Wish, as_json: bool) -> W
 
 
 def _with(wish: Wish, parameters: dict[str, str], named: list[dict[str, Any]], answers: dict[str, str]) -> Wish:
-    from panel.runs.variables import make
+    from panel.runs.variables import answered
 
-    shown: list[dict[str, str]] = []
-    secret: list[dict[str, str]] = []
-    for one in named:
-        is_made = one["way"] == "generate"
-        value = answers[one["name"]] or (make(one["name"]) if is_made else "")
-        if value:
-            (secret if one["is_secret"] or is_made else shown).append({"name": one["name"], "value": value})
+    shown, secret = answered(named, answers)
     return replace(wish, values=_more(wish.values, parameters["environment"], shown),
                    secrets=_more(wish.secrets, parameters["secrets"], secret))
 

@@ -88,5 +88,5 @@ def in_words(parts: Sequence[RunServer]) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """web1, web2 and web3"""
-    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
+    """web1, web2 and web3; "" for none"""
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1] if names else ""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -19,6 +20,8 @@ from panel.store.planned import Plan, PlanState
 
 GENERATE, ASK, DEFAULT = "generate", "ask", "default"
 _MOST = 200
+#: {name, value}, as a parameter holds it.
+Item = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -56,16 +59,24 @@ def answer(session: Session, plan: Plan, answers: Mapping[str, str], actor: str,
         raise PlanNotReady(f"Plan {plan.id} is {plan.state}; plan again, and give the values there.")
     given = plans.asked_with(plan)
     environment, secrets = (list(given.get(f"{plan.kind}_{key}") or []) for key in ("environment", "secrets"))
-    for one in named(plan):
-        value = answers.get(one.name, "").strip()
-        if not value and one.way == GENERATE and one.name in answers:
-            value = make(one.name)
-        if value:
-            (secrets if one.is_secret or one.way == GENERATE else environment).append(
-                {"name": one.name, "value": value})
-    given |= {f"{plan.kind}_environment": environment, f"{plan.kind}_secrets": secrets}
+    shown, hidden = answered(map(vars, named(plan)), {name: text.strip() for name, text in answers.items()})
+    given |= {f"{plan.kind}_environment": environment + shown, f"{plan.kind}_secrets": secrets + hidden}
     return plans.make(session, kind=plan.kind, name=plan.resource_name, where=plans.where_of(plan), given=given,
                       actor=actor, door=door, timeout=plan.timeout)
+
+
+def answered(named: Iterable[Mapping[str, Any]], answers: Mapping[str, str]) -> tuple[list[Item], list[Item]]:
+    """(shown, secret) values for variables as `Variable` or the API tells them; empty ones of `generate` are made."""
+    shown: list[Item] = []
+    secret: list[Item] = []
+    for one in named:
+        is_made = one["way"] == GENERATE
+        value = answers.get(one["name"], "")
+        if not value and is_made and one["name"] in answers:
+            value = make(one["name"])
+        if value:
+            (secret if one["is_secret"] or is_made else shown).append({"name": one["name"], "value": value})
+    return shown, secret
 
 
 def make(name: str) -> str:

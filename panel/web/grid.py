@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from panel.runs.hosts import Hosts
+from panel.runs.hosts import Hosts, listed
 from panel.runs.steps import Result, Step
 from panel.store.models import PartState, Run
-from panel.web.words import Badge, listing
+from panel.web.words import Badge
 
 #: How a server's part is shown: the mark of a step, and a word.
 _COLUMNS = {
@@ -154,7 +154,7 @@ class Grid:
         states = [self._state(one) for one in self.parts]
         done = states.count(PartState.SUCCEEDED)
         now = [one.server for one, state in zip(self.parts, states, strict=True) if state is PartState.RUNNING]
-        at = f", now {listing(now)}" if 0 < len(now) <= WIDE and self._run.state.is_active else ""
+        at = f", now {listed(now)}" if 0 < len(now) <= WIDE and self._run.state.is_active else ""
         return f"{done} of {len(self.parts)} servers done{at}." if self.is_shown else ""
 
 

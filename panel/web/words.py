@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from panel.catalog import Action, Kind, NoSuchKind, catalog
@@ -196,11 +195,6 @@ def count(number: int, thing: str, things: str = "", *, begins: bool = False) ->
     """3 servers; at the beginning of a sentence: Three servers."""
     noun = thing if number == 1 else (things or f"{thing}s")
     return f"{_NUMBERS[number] if begins and number < len(_NUMBERS) else number} {noun}"
-
-
-def listing(things: Sequence[str]) -> str:
-    """a, b and c"""
-    return things[0] if len(things) == 1 else ", ".join(things[:-1]) + " and " + things[-1] if things else ""
 
 
 # What a terminal would obey: CSI, OSC and other escape sequences, in their 7-bit and 8-bit forms.

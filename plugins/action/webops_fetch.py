@@ -38,6 +38,11 @@ class ActionModule(ActionBase):
 
     TRANSFERS_FILES = False
 
+    @property
+    def module(self) -> str:
+        """Which of the modules was asked for, without its collection."""
+        return str(self._task.action).rpartition(".")[2]
+
     def parts(self) -> tuple[str, ...]:
         """Programs by name, the one that runs last; the other modules reach this file by links of their names."""
         sort = self._task.args.get("sort")
@@ -47,11 +52,11 @@ class ActionModule(ActionBase):
                              f"{sort}_build"),
             "webops_snapshot": ("report", "snapshot"),
             "webops_rollback": ("report", "snapshot"),
-        }[self._task.action.rpartition(".")[2]]
+        }[self.module]
 
     def held(self, task_vars: dict[str, Any]) -> dict[str, Any]:
         """What a fetch is held to: the commit that was planned; and what it shall tell of the commit's files."""
-        if self._task.action.rpartition(".")[2] != "webops_fetch":
+        if self.module != "webops_fetch":
             return {}
         planned, commit = task_vars.get("webops_planned"), self.commit(task_vars)
         if commit:
@@ -76,6 +81,6 @@ class ActionModule(ActionBase):
         arguments = {**self._task.args, **self.held(task_vars or {}), "source": program(*self.parts())}
         result.update(self._execute_module(module_args=arguments, task_vars=task_vars))
         result.get("invocation", {}).get("module_args", {}).pop("source", None)
-        if self._task.action.rpartition(".")[2] == "webops_fetch" and result.get("commit") and not result.get("failed"):
+        if self.module == "webops_fetch" and result.get("commit") and not result.get("failed"):
             result["ansible_facts"] = {FETCHED: result["commit"]}
         return result

@@ -89,4 +89,5 @@ def nameless(text):
 
 
 def plain(text):
+    """Without its comments."""
     return re.sub(r"(?m)(?:^|\s)#.*$", "", text)

@@ -32,6 +32,7 @@ import stat
 import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.webops_replaced import plain
 
 MOST_CONFIGURATION = 1_000_000
 MOST_FILE = 64 << 10
@@ -80,8 +81,7 @@ def configuration(module):
 
 def named(text, *directives):
     """The first words behind these directives, comments left out. Only a hint of where to look: the panel reads on."""
-    plain = re.sub(r"(?m)(?:^|\s)#.*$", "", text)
-    words = re.findall(rf"(?<![\w-])(?:{'|'.join(directives)})\s+([^;{{}}]+);", plain)
+    words = re.findall(rf"(?<![\w-])(?:{'|'.join(directives)})\s+([^;{{}}]+);", plain(text))
     return list(dict.fromkeys(word.split()[0].strip("\"'") for word in words if word.split()))[:MOST]
 
 

@@ -16,6 +16,12 @@ def bound(cache, *names, most=MOST):
             shutil.rmtree(directory, ignore_errors=True)
 
 
+def npm(cache):
+    """The variables with which npm keeps what it fetched, within the bound."""
+    bound(cache, "npm")
+    return {"npm_config_cache": os.path.join(cache, "npm")}
+
+
 def own(directory):
     """Bytes on the disk that nothing else uses."""
     total = 0

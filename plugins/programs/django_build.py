@@ -100,9 +100,8 @@ def find_project(tree, named):
 def run_commands(wanted, release, tree, settings):
     """The project's own build commands, such as npm ci; they find the requirements installed."""
     place = inside(tree, wanted.get("commands_in") or ".")
-    caches.bound(wanted["cache"], "npm")
     environment = {**commands.surroundings(release, tree), "DJANGO_SETTINGS_MODULE": settings,
-                   "npm_config_cache": os.path.join(wanted["cache"], "npm")}
+                   **caches.npm(wanted["cache"])}
     for argv in wanted.get("build") or []:
         commands.run(argv, place, environment, tree)
 

@@ -16,13 +16,13 @@ def build(wanted):
     environment = commands.surroundings(release, tree)
     requirements = 0
     if wanted.get("build"):
-        caches.bound(wanted["cache"], "npm")
+        environment.update(caches.npm(wanted["cache"]))
         if (wanted.get("requirements") or {}).get("file") or wanted.get("extra"):
             requirements = Environment(release, tree, wanted).make(wanted.get("previous"))
         if os.path.exists(os.path.join(tree, "package.json")) and not installs_packages(wanted["build"]):
-            install_node_packages(wanted, tree, environment)
+            install_node_packages(tree, environment)
     for argv in wanted.get("build") or []:
-        commands.run(argv, tree, {**environment, "npm_config_cache": os.path.join(wanted["cache"], "npm")}, tree)
+        commands.run(argv, tree, environment, tree)
     source = published(tree, wanted.get("directory") or ".")
     shutil.rmtree(public, ignore_errors=True)
     count = publish(source, public, tree, wanted.get("directory") or ".")
@@ -35,14 +35,13 @@ def installs_packages(build):
                for word in ("npm ci", "npm install", "npm i ", "yarn install", "pnpm install", "pnpm i "))
 
 
-def install_node_packages(wanted, tree, environment):
+def install_node_packages(tree, environment):
     npm = shutil.which("npm")
     if not npm:
         raise Stop("This site has a package.json, and there is no npm on this server.",
                    "Add nodejs and npm to 'System packages', then apply.")
     lock = os.path.exists(os.path.join(tree, "package-lock.json"))
-    commands.run([npm, "ci" if lock else "install", "--no-audit", "--no-fund"], tree,
-                 {**environment, "npm_config_cache": os.path.join(wanted["cache"], "npm")}, tree)
+    commands.run([npm, "ci" if lock else "install", "--no-audit", "--no-fund"], tree, environment, tree)
 
 
 def published(tree, directory):

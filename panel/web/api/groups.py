@@ -14,6 +14,7 @@ from panel.store.models import Resource, Server
 from panel.store.places import Group
 from panel.web.api import api, shapes
 from panel.web.api.asked import body, count, names, query, text
+from panel.web.api.paging import page
 from panel.web.api.servers import find as find_server
 from panel.web.auth import token
 from panel.web.database import database
@@ -46,11 +47,9 @@ def where(asked: dict[str, Any], row: Resource | None = None) -> Server | Group:
 def list_groups() -> Response:
     """By name; `after` the name of the last one seen."""
     asked = query("after", "limit")
-    limit = count(asked, "limit", 100)
-    rows = list(database().scalars(select(Group).where(Group.name > asked.get("after", ""))
-                                   .order_by(Group.name).limit(limit + 1)))
-    return jsonify(groups=[shapes.group(one) for one in rows[:limit]],
-                   next=rows[limit - 1].name if len(rows) > limit else None)
+    rows, last = page(select(Group).where(Group.name > asked.get("after", "")).order_by(Group.name),
+                      count(asked, "limit", 100))
+    return jsonify(groups=[shapes.group(one) for one in rows], next=last and last.name)
 
 
 @api.post("/groups")

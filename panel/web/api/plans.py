@@ -15,6 +15,7 @@ from panel.store.planned import Plan, PlanState
 from panel.web.api import api, shapes
 from panel.web.api.asked import MAX_ID, bad_query, body, count, door, mapping, names, number, query, text
 from panel.web.api.groups import where
+from panel.web.api.paging import page
 from panel.web.api.resources import find as find_resource
 from panel.web.auth import current_actor, token
 from panel.web.database import database
@@ -54,16 +55,16 @@ def list_plans() -> Response:
     """Newest first; `after` the number of the last one seen."""
     asked = query("after", "limit", "resource", "state")
     limit = count(asked, "limit", 50)
-    found = select(Plan).order_by(Plan.id.desc()).limit(limit + 1)
+    found = select(Plan).order_by(Plan.id.desc())
     if "after" in asked:
         found = found.where(Plan.id < count(asked, "after", 0, 1, MAX_ID))
     if "resource" in asked:
         found = found.where(Plan.resource_name == asked["resource"])
     if "state" in asked:
         found = found.where(Plan.state == _state(asked["state"]))
-    rows = [plans.refresh(database(), one) for one in database().scalars(found).all()]
-    return jsonify(plans=[shapes.plan(one, is_whole=False) for one in rows[:limit]],
-                   next=rows[limit - 1].id if len(rows) > limit else None)
+    rows, last = page(found, limit)
+    return jsonify(plans=[shapes.plan(plans.refresh(database(), one), is_whole=False) for one in rows],
+                   next=last and last.id)
 
 
 def _state(word: str) -> PlanState:

@@ -21,6 +21,7 @@ from panel.store.seal import SecretContextError
 from panel.web.api import api, shapes
 from panel.web.api.asked import body, count, door, mapping, names, number, one_of, query, text, yes
 from panel.web.api.groups import where
+from panel.web.api.paging import page
 from panel.web.auth import current_actor, token
 from panel.web.database import database
 from panel.web.errors import Gone
@@ -58,16 +59,15 @@ def list_resources() -> Response:
     asked = query("after", "limit", "kind", "server", "group")
     limit = count(asked, "limit", 100)
     found = select(Resource).options(selectinload(Resource.parts), selectinload(Resource.parent))
-    found = found.order_by(Resource.name).limit(limit + 1).where(Resource.name > asked.get("after", ""))
+    found = found.order_by(Resource.name).where(Resource.name > asked.get("after", ""))
     if "kind" in asked:
         found = found.where(Resource.kind == asked["kind"])
     if "server" in asked:
         found = found.where(Resource.places.any(Place.server.has(name=asked["server"])))
     if "group" in asked:
         found = found.where(Resource.group.has(name=asked["group"]))
-    rows = list(database().scalars(found))
-    return jsonify(resources=[_shown(one) for one in rows[:limit]],
-                   next=rows[limit - 1].name if len(rows) > limit else None)
+    rows, last = page(found, limit)
+    return jsonify(resources=[_shown(one) for one in rows], next=last and last.name)
 
 
 @api.get("/resources/<name>")

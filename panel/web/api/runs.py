@@ -21,6 +21,7 @@ from panel.store.models import Event, Run, State
 from panel.web import sse
 from panel.web.api import api, shapes
 from panel.web.api.asked import MAX_ID, bad_query, body, count, door, event_number, query
+from panel.web.api.paging import page
 from panel.web.auth import current_actor, token
 from panel.web.database import database
 from panel.web.errors import Gone
@@ -43,7 +44,7 @@ def list_runs() -> Response:
     """
     asked = query("after", "limit", "state", "resource", "server", "purpose")
     limit = count(asked, "limit", 50)
-    found = select(Run).options(selectinload(Run.servers)).order_by(Run.id.desc()).limit(limit + 1)
+    found = select(Run).options(selectinload(Run.servers)).order_by(Run.id.desc())
     if "after" in asked:
         found = found.where(Run.id < count(asked, "after", 0, 1, MAX_ID))
     wanted = asked.get("purpose")
@@ -54,9 +55,8 @@ def list_runs() -> Response:
         found = found.where(Run.resource_name == asked["resource"])
     if "server" in asked:
         found = found.where(Run.servers.any(server_name=asked["server"]))
-    rows = list(database().scalars(found))
-    return jsonify(runs=[shapes.run(one) for one in rows[:limit]],
-                   next=rows[limit - 1].id if len(rows) > limit else None)
+    rows, last = page(found, limit)
+    return jsonify(runs=[shapes.run(one) for one in rows], next=last and last.id)
 
 
 def _state(text: str) -> State:
@@ -80,10 +80,8 @@ def list_events(number: str) -> Response:
     asked = query("after", "limit")
     run = find(number)
     after, limit = count(asked, "after", 0, 0, MAX_ID), count(asked, "limit", 500)
-    rows = list(database().scalars(select(Event).where(Event.run_id == run.id, Event.number > after)
-                                   .order_by(Event.number).limit(limit + 1)))
-    return jsonify(events=[shapes.event(one) for one in rows[:limit]],
-                   next=rows[limit - 1].number if len(rows) > limit else None)
+    rows, last = page(select(Event).where(Event.run_id == run.id, Event.number > after).order_by(Event.number), limit)
+    return jsonify(events=[shapes.event(one) for one in rows], next=last and last.number)
 
 
 @api.get("/runs/<number>/stream")

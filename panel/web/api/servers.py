@@ -14,6 +14,7 @@ from panel.runs import servers, surveys
 from panel.store.models import Mode, Server
 from panel.web.api import api, shapes
 from panel.web.api.asked import body, count, door, mapping, number, one_of, query, text
+from panel.web.api.paging import page
 from panel.web.auth import current_actor, token
 from panel.web.database import database
 from panel.web.errors import Gone
@@ -32,11 +33,9 @@ def find(name: str) -> Server:
 def list_servers() -> Response:
     """By name; `after` the name of the last one seen."""
     asked = query("after", "limit")
-    limit = count(asked, "limit", 100)
-    rows = list(database().scalars(select(Server).where(Server.name > asked.get("after", ""))
-                                   .order_by(Server.name).limit(limit + 1)))
-    return jsonify(servers=[shapes.server(one) for one in rows[:limit]],
-                   next=rows[limit - 1].name if len(rows) > limit else None)
+    rows, last = page(select(Server).where(Server.name > asked.get("after", "")).order_by(Server.name),
+                      count(asked, "limit", 100))
+    return jsonify(servers=[shapes.server(one) for one in rows], next=last and last.name)
 
 
 @api.post("/servers")
