@@ -54,6 +54,9 @@ class Action:
     privilege: str                  # admin or deploy
     dangerous: bool
     parameters: tuple[Parameter, ...]
+    #: Parameters whose values become the resource's own when the action has succeeded. The first says what it is
+    #: about: where it is given, the others count as given, too.
+    keeps: tuple[str, ...] = ()
 
     def parameter(self, name: str) -> Parameter | None:
         """The parameter with this full or short name."""
@@ -149,7 +152,7 @@ def _action(kind: str, name: str, spec: Mapping[str, Any], meta: Mapping[str, An
         name=name, label=own.get("label", "Apply" if name == "main" else name.replace("_", " ").capitalize()),
         summary=spec.get("short_description", ""), help=" ".join(_text(spec.get("description"))),
         privilege=own.get("privilege", "admin"), dangerous=bool(own.get("dangerous", False)),
-        parameters=tuple(parameters))
+        parameters=tuple(parameters), keeps=tuple(own.get("keeps", ())))
 
 
 def _parameter(prefix: str, name: str, spec: Mapping[str, Any], wanted: Mapping[str, str], path: str,

@@ -72,11 +72,14 @@ def act(session: Session, *, resource: Resource, action: str, given: Mapping[str
     if action == "remove":
         _check_is_whole(resource)
     spec = wish.actions[action]
-    mine = {name: value for name, value in resource.values.items() if spec.parameter(name)}
-    cleaned = clean(wish, action, {**mine, **_full_names(wish, given, action)},
+    given = _full_names(wish, given, action)
+    # Another model comes without the revision of the one before.
+    anew = spec.keeps if spec.keeps and spec.keeps[0] in given else ()
+    mine = {name: value for name, value in resource.values.items() if spec.parameter(name) and name not in anew}
+    cleaned = clean(wish, action, {**mine, **given},
                     known_secrets=parts.secrets_of(resource))
     refuse.private_git_hosts(spec, cleaned.values)
-    others = {name: value for name, value in resource.values.items() if name not in mine}
+    others = {name: value for name, value in resource.values.items() if not spec.parameter(name)}
     return submit(session, kind=resource.kind, action=action, actor=actor, door=door, resource=resource, mode=mode,
                   values={**others, **cleaned.values}, secrets=cleaned.secrets, timeout=timeout, on=on, extra=extra)
 

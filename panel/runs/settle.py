@@ -10,6 +10,7 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from panel.catalog import NoSuchKind, catalog
 from panel.runs import bell, drift, events, plans, surveys
 from panel.runs.hosts import in_words
 from panel.runs.outcome import Outcome
@@ -122,6 +123,9 @@ def _follow(session: Session, run: Run, outcome: Outcome, at: datetime) -> None:
                 _made_ready(part.server, outcome.facts.get(part.host), at)
             elif part.server and run.action == "remove":
                 _removed(session, part.server)
+    elif run.resource and (keeps := kept(run)):
+        run.resource.values = {**{name: value for name, value in run.resource.values.items() if name not in keeps},
+                               **{name: run.values[name] for name in keeps if name in run.values}}
     elif run.resource and run.action == "main":
         drop_unwanted(session, run.resource)
         session.flush()
@@ -129,6 +133,15 @@ def _follow(session: Session, run: Run, outcome: Outcome, at: datetime) -> None:
             resource.applied_at = at
     elif run.resource and run.action == "remove" and not run.resource.places:
         session.delete(run.resource)
+
+
+def kept(run: Run) -> tuple[str, ...]:
+    """Names of the values that the run gives the resource for good."""
+    try:
+        action = catalog().kind(run.kind).actions.get(run.action)
+    except NoSuchKind:
+        return ()
+    return action.keeps if action else ()
 
 
 def _made_ready(server: Server, facts: dict[str, object] | None, at: datetime) -> None:

@@ -25,7 +25,9 @@ QUEUE_SECONDS = 10
 
 
 class Slots:
-    """The slots of one resource."""
+    """The slots of one resource; `start_words` is how systemd is told to start one."""
+
+    start_words = ("start",)
 
     def __init__(self, releases):
         self.releases = releases
@@ -38,7 +40,7 @@ class Slots:
         return [f"wo-{self.name}@{slot}.socket", f"wo-{self.name}@{slot}.service"]
 
     def service(self, slot):
-        return self.units(slot)[1]
+        return self.units(slot)[-1]
 
     def socket(self, slot):
         return os.path.join(SOCKETS, f"{self.name}-{slot}.sock")
@@ -47,12 +49,12 @@ class Slots:
         return os.path.join(self.live, slot)
 
     def pointed(self):
-        """The slot that nginx talks to; None before the first release."""
+        """The slot that traffic goes to; None before the first release."""
         try:
-            name = os.path.basename(os.readlink(self.pointer))
+            target = os.readlink(self.pointer)
         except OSError:
             return None
-        return next((slot for slot in SLOTS if name == f"{self.name}-{slot}.sock"), None)
+        return next((slot for slot in SLOTS if target == self.socket(slot)), None)
 
     def serving(self):
         """The pointed slot, if it is meant to run."""
@@ -91,8 +93,13 @@ class Slots:
         digest = hashlib.sha256()
         for path in (f"/etc/systemd/system/wo-{self.name}@.service", self.bindings):
             with contextlib.suppress(OSError), open(path, "rb") as file:
-                digest.update(file.read())
+                digest.update(self.felt(file.read()))
         return digest.hexdigest()[:16]
+
+    @staticmethod
+    def felt(text):
+        """What of a unit or of bindings a process notices only when it is started anew."""
+        return text
 
     def clear(self, slot):
         """Let a slot be idle: an old release may still be finishing its requests there."""
@@ -108,7 +115,7 @@ class Slots:
 
     def start(self, slot, description):
         write_json(self.description(slot), description, 0o644)
-        return systemctl("start", *self.units(slot))
+        return systemctl(*self.start_words, *self.units(slot))
 
     def stop_idle(self, slot):
         """Without waiting: requests that it has begun are finished; the next change waits for that."""

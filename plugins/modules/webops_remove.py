@@ -36,6 +36,8 @@ from ansible.module_utils.webops_unit import ROOT, SYSTEMCTL, Refused
 UNITS = "/etc/systemd/system"
 # Programs that apps and sites share: the last one takes them along.
 PROGRAMS = ("/usr/local/lib/webops/launch", "/usr/local/lib/webops/gunicorn.py")
+# The same of one kind.
+OF_KIND = {"vllm_model": ("/usr/local/lib/webops/engine",)}
 RECORDS = "/etc/webops/resources"
 DEPLOY = "webops-deploy"
 
@@ -82,18 +84,21 @@ class Removal:
         if not set(glob.glob(f"{UNITS}/wo-*.task@.service")) - set(units):
             for path in PROGRAMS:
                 self._unlink(path)
+        if self._is_last_of_kind():
+            for path in OF_KIND.get(self.kind, ()):
+                self._unlink(path)
         self._empty()
         self._secrets()
         self._unlink(os.path.join(RECORDS, f"{self.name}.json"))
         return self.removed
 
+    def _is_last_of_kind(self):
+        own = os.path.join(RECORDS, f"{self.name}.json")
+        return not any(kind_of(path) == self.kind for path in glob.glob(f"{RECORDS}/*.json") if path != own)
+
     def _refuse_other_kind(self):
-        try:
-            with open(os.path.join(RECORDS, f"{self.name}.json"), encoding="utf-8") as file:
-                kind = json.load(file).get("kind")
-        except (OSError, ValueError):
-            return
-        if kind != self.kind:
+        kind = kind_of(os.path.join(RECORDS, f"{self.name}.json"))
+        if kind and kind != self.kind:
             raise Refused(f"{self.name} is a resource of kind {kind} on this server, not {self.kind}.",
                           "Remove it by its own kind.")
 
@@ -156,6 +161,15 @@ class Removal:
             self._unlink(path)
         if os.path.isdir(directory) and not self.check:
             os.rmdir(directory)
+
+
+def kind_of(path):
+    """What a record says that it is; None where there is none."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file).get("kind")
+    except (OSError, ValueError):
+        return None
 
 
 if __name__ == "__main__":

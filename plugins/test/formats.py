@@ -37,6 +37,12 @@ _SCP = re.compile(r"(?P<user>[A-Za-z0-9._-]+)@(?P<host>[^:/@]+):(?P<path>[^:].*)
 _GIT_SCHEMES = "Only https:// and ssh addresses are allowed."
 _RESERVED_NAMES = {"root", "www-data", "postgres", "nginx", "systemd", "webops", "sshd", "daemon", "nobody"}
 _RESERVED_DATABASES = {"postgres", "template0", "template1"}
+# Options of `vllm serve` that a parameter sets, or that would open another door or run other code.
+_VLLM_TAKEN = ("allowed-origins", "allowed-headers", "allowed-methods", "allow-credentials", "api-key", "config",
+               "download-dir", "dtype", "enforce-eager", "gpu-memory-utilization", "headless", "host", "hf-token",
+               "kv-cache-memory-bytes", "max-model-len", "max-num-seqs", "middleware", "model", "port", "quantization",
+               "revision", "root-path", "served-model-name", "ssl-ca-certs", "ssl-certfile", "ssl-keyfile",
+               "tensor-parallel-size", "trust-remote-code", "uds")
 _BLOCKED_ENV = {"LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "BASH_ENV", "ENV", "PYTHONPATH", "PYTHONHOME",
                 "PYTHONSTARTUP", "GIT_SSH_COMMAND", "GIT_SSH", "GIT_EXEC_PATH", "PATH", "HOME", "IFS"}
 
@@ -321,6 +327,60 @@ def positive(value: int | str) -> Problem | None:
     return None
 
 
+def not_negative(value: int | str) -> Problem | None:
+    if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,7}", str(value)):
+        return Problem("invalid_number", "Use a whole number, 0 or more.")
+    return None
+
+
+def share(value: float | str) -> Problem | None:
+    if isinstance(value, bool) or not re.fullmatch(r"0?\.[0-9]{1,4}|1(?:\.0{1,4})?", str(value)) or not float(value):
+        return Problem("invalid_share", "Use a number above 0 and up to 1, such as 0.9.")
+    return None
+
+
+def model(value: str) -> Problem | None:
+    """A model's id on a hub, or the path of its directory."""
+    if value.startswith("/"):
+        return absolute_path(value)
+    part = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?"
+    if not re.fullmatch(rf"{part}/{part}", value) or ".." in value or "--" in value:
+        return Problem("invalid_model", "Write a model's id on the hub, such as Qwen/Qwen2.5-7B-Instruct, or the full "
+                       "path of its directory on the server, such as /srv/models/tiny.")
+    return None
+
+
+def served_name(value: str) -> Problem | None:
+    if not re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9._/:-]{0,98}[A-Za-z0-9])?", value):
+        return Problem("invalid_served_name", "Use letters, digits and . _ / : -, such as qwen-7b.")
+    return None
+
+
+def vllm_version(value: str) -> Problem | None:
+    if not re.fullmatch(r"[0-9]{1,3}(?:\.[0-9]{1,4}){1,3}(?:(?:rc|\.?post)[0-9]{1,3})?", value):
+        return Problem("invalid_version", "Write a version of vLLM, such as 0.33.0.")
+    return None
+
+
+def vllm_option(value: str) -> Problem | None:
+    """An option of `vllm serve` that has no parameter of its own. A beginning means the whole to vLLM, so it counts."""
+    if not re.fullmatch(r"[a-z0-9]+(?:-[a-z0-9]+)*", value) or len(value) > 60:
+        return Problem("invalid_option", "Write an option of `vllm serve` without the hyphens in front, such as "
+                       "enable-auto-tool-choice.")
+    taken = next((one for one in _VLLM_TAKEN if one.startswith(value)), None)
+    if taken:
+        return Problem("option_taken", f"'{taken}' is decided by WebOps. Use the parameter for it where there is one.")
+    return None
+
+
+def origin(value: str) -> Problem | None:
+    """Where a web page comes from, as a browser says it."""
+    found = re.fullmatch(r"https?://(?P<host>[a-z0-9.-]+)(?::(?P<port>[0-9]+))?", value)
+    if value != "*" and (not found or address(found["host"]) or (found["port"] and port(found["port"]))):
+        return Problem("invalid_origin", "Write an origin, such as https://chat.example.org, or * for all pages.")
+    return None
+
+
 def header_value(value: str) -> Problem | None:
     if not re.fullmatch(r"[\x20-\x7e]{0,2000}", value):
         return Problem("invalid_header", "The value of a header is one line of ASCII text.")
@@ -411,14 +471,14 @@ def line(value: str) -> Problem | None:
     return control_character(value)
 
 
-_NUMBERS = {"port", "positive"}
+_NUMBERS = {"port", "positive", "not_negative", "share"}
 FORMATS: dict[str, Callable[[Any], Problem | None]] = {
     check.__name__: check
     for check in (name, domain, address, port, email, unix_user, git_address, git_ref, release, migration, env_name,
                   database, relative_path, absolute_path, url_path, https_url, python_module, wsgi_module,
                   python_version, size, debian_package, python_package, extra, identifier, part_name, process_name,
                   schedule, header_name, header_value, upstream, ssh_public_key, deploy_key, token, login_name, pem,
-                  positive, line)
+                  positive, not_negative, share, model, served_name, vllm_version, vllm_option, origin, line)
 }
 
 

