@@ -16,13 +16,13 @@ import psutil
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _SIGNALS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
-#: A process that lived this long was well; its next restart is quick again.
-_WELL_AFTER = 30.0
+#: A process that lived this long was well; its next restart is quick again: what it did is to be found within 30 s.
+_WELL_AFTER = 10.0
 #: Seconds after the second SIGTERM.
 _LAST_GRACE = 15.0
 #: Seconds that one of them may take to come up on a busy machine.
 PATIENCE = 90.0
-_LONGEST_PAUSE = 30.0
+_LONGEST_PAUSE = 10.0
 _LOG_BYTES = 10 * 1024 * 1024
 
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from cli.supervisor import Child, Supervisor
 from panel.settings import ROOT
 
 
@@ -143,3 +144,19 @@ def test_help_answers_at_once(installation: Installation) -> None:
                           text=True, check=True, env=installation.environment)
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert not loaded & {"requests", "rich.console", "yaml", "ansible", "sqlalchemy", "flask"}, "imported for --help"
+
+
+def test_what_is_killed_again_and_again_is_soon_back_each_time() -> None:
+    """It waits longer only for what ends as soon as it was started."""
+    child = Child("worker", ["true"], grace=1)
+    keeper = Supervisor([child], Path("/nowhere"), ROOT, say=lambda _words: None)
+
+    def pause(lived: float) -> float:
+        child.started = time.monotonic() - lived
+        keeper._ended(child, int(signal.SIGKILL))
+        assert child.again_at is not None
+        return child.again_at - time.monotonic()
+
+    assert all(pause(lived=12) <= 0.5 for _ in range(8))
+    crashing = [pause(lived=0.1) for _ in range(8)]
+    assert [round(one) for one in crashing[:5]] == [1, 2, 4, 8, 10] and crashing[-1] <= 10
