@@ -15,10 +15,10 @@ description:
     one that is live, and in check mode says what is newer.
 options:
   name: {description: The resource., type: str, required: true}
-  repo: {description: Address of the repository. https or ssh., type: str, required: true}
+  repo: {description: Address of the  https or ssh., type: str, required: true}
   ref: {description: "Branch, tag or commit.", type: str, required: true}
   login:
-    description: What opens a private repository. It reaches git alone, through memory.
+    description: What opens a private  It reaches git alone, through memory.
     type: dict
     default: {}
     suboptions:
@@ -81,23 +81,21 @@ migrations:
 
 import json
 import os
-import pwd
-import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.webops_commit import in_plan, other_names, short, summary
 from ansible.module_utils.webops_prune import prune
 from ansible.module_utils.webops_release import Releases, fingerprint
+from ansible.module_utils.webops_repository import fetched, has_user, is_nobody, looked, told, wanted_commit
 from ansible.module_utils.webops_slot import Slots
-from ansible.module_utils.webops_unit import Refused, run_task
+from ansible.module_utils.webops_unit import Refused
 
 RECORDS = "/etc/webops/resources"
-MOST_TOLD = 8 << 20
 LOGIN = {
     "user": {"type": "str", "default": "x-access-token"},
     "token": {"type": "str", "default": "", "no_log": True},
     "key": {"type": "str", "default": "", "no_log": True},
 }
-PYTHON = ["/usr/bin/python3", "-IS", "-"]
 
 
 def main():
@@ -155,21 +153,9 @@ def fetch(releases, params):
     refuse_unprepared(releases)
     if stays(releases, params):
         return decide(releases, params, as_live(releases, params), write=True)
-    job = {
-        "argv": [*PYTHON, json.dumps(asked(releases, params))],
-        "cwd": releases.base, "stdin": params["source"], "timeout": params["timeout"],
-    }
-    ended = run_task(params["name"], "fetch", job, handed=login(params))
-    found = understood(ended.result, ended.lines, ended.timeout and params["timeout"])
-    found.update(told(releases, params, found["commit"]))
+    found = fetched(releases, params)
     refuse_other(params, found["commit"])
     return decide(releases, params, found, write=True)
-
-
-def login(params):
-    """What opens the repository, as a variable for the program that fetches; nothing where it is public."""
-    given = params["login"] or {}
-    return {"WEBOPS_LOGIN": json.dumps(given)} if given.get("token") or given.get("key") else {}
 
 
 def look(releases, params):
@@ -181,7 +167,7 @@ def look(releases, params):
         return result
     if not has_user(params):
         return look_first(releases, params)
-    found = ask_git(params, {**asked(releases, params), "look": True})
+    found = looked(releases, params)
     refuse_other(params, found["commit"])
     return decide(releases, params, found, write=False)
 
@@ -192,14 +178,10 @@ def look_first(releases, params):
               "msg": "follows: the app's own user fetches the code, and is still to come"}
     if not is_nobody():
         return {**result, "webops_plan": {"commit": short(wanted_commit(params)), "from": None}}
-    found = ask_git(params, {**asked(releases, params), "look": True})
+    found = looked(releases, params)
     refuse_other(params, found["commit"])
     return {**result, "migrations": found["migrations"], "listing": found.get("listing"), "files": found.get("files"),
             "webops_plan": in_plan(params, found, {}, found["migrations"])}
-
-
-def is_nobody():
-    return os.geteuid() == pwd.getpwnam("nobody").pw_uid
 
 
 def stays(releases, params):
@@ -214,34 +196,10 @@ def as_live(releases, params):
             **told(releases, params, live["commit"])}
 
 
-def told(releases, params, commit):
-    """What the commit holds, written beside the mirror by its fetch. The app may write there: read with care."""
-    if not params.get("told"):
-        return {}
-    question = asked(releases, params)
-    try:
-        handle = os.open(question["aside"], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(handle, "rb") as file:
-            found = json.loads(file.read(MOST_TOLD))
-    except (OSError, ValueError):
-        found = {}
-    if not isinstance(found, dict) or found.get("commit") != commit:
-        found = ask_git(params, {**question, "look": "told", "commit": commit})
-    return {"listing": found["listing"], "files": found["files"]}
-
-
 def newer(params, live):
     """The commit that its branch has now, where that is another one. A repository that is away is no drift."""
     commit = wanted_commit(params)
     return short(commit) if commit and commit != live["commit"] else None
-
-
-def wanted_commit(params):
-    """Which commit is wanted now, without fetching it; None where nobody can say."""
-    try:
-        return ask_git(params, {"repo": params["repo"], "ref": params["ref"], "look": "resolve"}).get("commit")
-    except (Refused, OSError):
-        return None
 
 
 def refuse_other(params, commit):
@@ -251,53 +209,12 @@ def refuse_other(params, commit):
                       "Plan again, look at what is new, and apply that plan.")
 
 
-def has_user(params):
-    try:
-        pwd.getpwnam("wo-" + params["name"])
-    except KeyError:
-        return False
-    return True
-
-
-def ask_git(params, question):
-    """The program's answer, asked as the app's user; before there is one, as ourselves, who then fetch nothing."""
-    become = ["sudo", "-n", "-u", "wo-" + params["name"]] if has_user(params) and not is_nobody() else []
-    # sudo lets no variable through, and this way none is in a file or among arguments either.
-    program = f"import os\nos.environ.update({login(params)!r})\n{params['source']}"
-    try:
-        ended = subprocess.run([*become, *PYTHON, json.dumps(question)], input=program, capture_output=True,
-                               text=True, check=False, cwd="/", timeout=params["timeout"])
-    except subprocess.TimeoutExpired:
-        return understood({}, [], params["timeout"])
-    lines = (ended.stdout + ended.stderr).splitlines()
-    report = next((line for line in lines if line.startswith("webops-result ")), None)
-    return understood(json.loads(report.split(" ", 1)[1]) if report else {}, lines, False)
-
-
 def refuse_unprepared(releases):
     if not releases.prepared():
         raise Refused(
             f"Needs Apply, because {releases.name} is not on this server yet.",
             "Apply the resource once; after that this action works by itself.",
         )
-
-
-def asked(releases, params):
-    return {"repo": params["repo"], "ref": params.get("commit") or params["ref"],
-            "since": (releases.live() or {}).get("commit"),
-            "mirror": os.path.join(releases.base, "shared", "repo.git"), "told": params.get("told"),
-            "aside": os.path.join(releases.base, "shared", "told.json") if params.get("told") else None}
-
-
-def understood(result, lines, timeout):
-    if timeout:
-        raise Refused(f"The repository did not answer within {timeout} seconds.",
-                      "Look whether this server reaches it, then run this again.", lines)
-    if "failed" in result:
-        raise Refused(result["failed"], result.get("next", ""), lines)
-    if "commit" not in result:
-        raise Refused("The code could not be fetched.", "The last lines say why.", lines)
-    return result
 
 
 def decide(releases, params, found, write):
@@ -328,50 +245,6 @@ def decide(releases, params, found, write):
         # What an earlier, failed deploy left on the disk goes now.
         prune(releases, params["keep"], besides=record)
     return {**result, "changed": True, "release": record}
-
-
-def summary(found):
-    words = [found["commit"][:7], found["subject"]]
-    for key, one, many in (("submodules", "submodule", "submodules"), ("large", "file of Git LFS", "files of Git LFS")):
-        count = found.get(key)
-        if count:
-            words.append(f"{count} {one if count == 1 else many}")
-    return " · ".join(words)
-
-
-def in_plan(params, found, live, migrations):
-    """What a person wants to know of it beforehand."""
-    return {
-        "commit": short(found["commit"], found),
-        "from": short(live["commit"], live) if live.get("commit") else None,
-        "commits": found.get("commits", []), "commits_more": found.get("commits_more", 0),
-        "migrations": [{"name": migration_name(path), "takes_away": found.get("takes_away", {}).get(path, [])}
-                       for path in migrations],
-        "environment": params.get("names", {}),
-    }
-
-
-def short(commit, more=None):
-    """A commit as people see it; what is not known of it is empty."""
-    more = more or {}
-    return commit and {"id": commit, "short": commit[:7], "author": more.get("author", ""),
-                       "subject": more.get("subject", ""), "at": more.get("committed", "")}
-
-
-def migration_name(path):
-    """shop/migrations/0007_note.py is shop.0007_note"""
-    folders, _, file = path.rpartition("/migrations/")
-    return "{}.{}".format(folders.rpartition("/")[2], file[:-3]).lstrip(".")
-
-
-def other_names(names):
-    """Variables that differ, as a difference; what they hold may be a secret, so only their names are told."""
-    other = names.get("changed", [])
-    gone = [*(f"{name}=" for name in names.get("removed", [])), *(f"{name}=(as it is)" for name in other)]
-    come = [*(f"{name}=" for name in names.get("added", [])), *(f"{name}=(as wanted)" for name in other)]
-    return [{"before_header": "environment", "after_header": "environment",
-             "before": "".join(f"{line}\n" for line in sorted(gone)),
-             "after": "".join(f"{line}\n" for line in sorted(come))}] if gone or come else []
 
 
 def new_release(releases, params, found, inputs):

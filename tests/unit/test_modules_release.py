@@ -309,8 +309,9 @@ def test_what_is_held_to_the_live_commit_asks_nobody_for_another(module, release
     first["built"] = {}
     releases.save(first)
     releases.make_live(first)
-    monkeypatch.setattr(fetch, "ask_git", lambda *_: {"commit": "81aa0de" + "0" * 33})
-    monkeypatch.setattr(fetch, "run_task", lambda *_: pytest.fail("it fetched"))
+    repository = module("webops_repository")
+    monkeypatch.setattr(repository, "ask_git", lambda *_: {"commit": "81aa0de" + "0" * 33})
+    monkeypatch.setattr(repository, "run_task", lambda *_: pytest.fail("it fetched"))
     found = fetch.look(releases, asked)
     assert found["changed"] is False and found["webops_plan"]["commit"]["id"] == FOUND["commit"]
     assert found["webops_plan"]["newer"]["short"] == "81aa0de"

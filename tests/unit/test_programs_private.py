@@ -224,10 +224,10 @@ def test_before_apply_it_says_so(module, tmp_path):
     ({"submodules": 2, "large": 3}, "4f1c9aa · Fix · 2 submodules · 3 files of Git LFS"),
 ])
 def test_a_step_says_what_came_along(module, found, words):
-    assert module("webops_fetch").summary({"commit": "4f1c9aa00", "subject": "Fix", **found}) == words
+    assert module("webops_commit").summary({"commit": "4f1c9aa00", "subject": "Fix", **found}) == words
 
 
 def test_a_public_repository_is_handed_nothing(module):
-    login = module("webops_fetch").login
+    login = module("webops_repository").login
     assert login({"login": {"user": "x-access-token", "token": "", "key": ""}}) == {} == login({"login": {}})
     assert json.loads(login({"login": {"user": "a", "token": "b", "key": ""}})["WEBOPS_LOGIN"])["token"] == "b"
