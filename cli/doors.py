@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import click
@@ -137,6 +137,10 @@ class Remote:
 
         run = self._apply(wish) if wish.action == "main" else self._act(wish)
         return follow(self.panel, run, wait=wait, as_json=as_json)
+
+    def look(self, wish: Wish) -> dict[str, Any]:
+        """Ask what Apply would do: the check run, of which nothing but its page is kept."""
+        return self._apply(replace(wish, check=True))
 
     def plan(self, wish: Wish) -> dict[str, Any]:
         """Ask for a plan of it: {"plan": …, "run": the check that makes it}."""

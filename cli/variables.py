@@ -26,9 +26,8 @@ def filled(source: Remote, kind: dict[str, Any], wish: Wish, as_json: bool) -> W
     parameters = {one["key"]: one["name"] for one in kind["actions"]["main"]["parameters"]}
     if not parameters.keys() >= _NEEDED or _was_applied(source, wish.name):
         return wish
-    made = source.plan(wish)
-    watch(source.panel, made["run"], as_json)
-    named = source.panel.get(f"/plans/{made['plan']['id']}")["variables"]
+    looked = watch(source.panel, source.look(wish), as_json)
+    named = source.panel.get(f"/runs/{looked['id']}/variables")["variables"]
     if not named:
         return wish
     answers = _asked(named) if sys.stdin.isatty() else _unasked(named)

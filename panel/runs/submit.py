@@ -65,7 +65,8 @@ def submit(session: Session, *, kind: str, action: str, actor: str, door: str, r
         _check_stays(session, target)
     name = resource.name if resource else name
     run = Run(lock=lock_of(resource, where, name), kind=kind, action=action, mode=mode, actor=actor, door=door,
-              resource=resource, resource_name=name or where.name, values=dict(values or {}),
+              resource=resource, group=where if isinstance(where, Group) else None,
+              resource_name=name or where.name, values=dict(values or {}),
               timeout=_timeout(timeout), purpose=extra.purpose, conditions=dict(extra.conditions),
               drift_server=extra.drift_server, batch=extra.batch or (where.batch if isinstance(where, Group) else "1"))
     run.servers = [RunServer(server=one, server_name=one.name, host=f"{name}@{one.name}" if name else one.name)

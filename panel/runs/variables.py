@@ -13,9 +13,10 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from panel.catalog import catalog
-from panel.runs import plans
+from panel.runs import findings, plans
 from panel.runs.errors import PlanNotReady
 from panel.settings import ROOT
+from panel.store.models import Mode, Run
 from panel.store.planned import Plan, PlanState
 
 GENERATE, ASK, DEFAULT = "generate", "ask", "default"
@@ -39,9 +40,18 @@ class Variable:
 
 def named(plan: Plan) -> list[Variable]:
     """Those without a value, required ones first; none where the plan is not of an app's Apply."""
-    if plan.action != "main" or not _takes_variables(plan.kind):
+    return _named(plan.kind, plan.action, plan.facts)
+
+
+def found_by(session: Session, run: Run) -> list[Variable]:
+    """The same of a check that nobody made a plan of."""
+    return _named(run.kind, run.action, findings.of_run(session, run).facts) if run.mode is Mode.CHECK else []
+
+
+def _named(kind: str, action: str, facts: Mapping[str, Any]) -> list[Variable]:
+    if action != "main" or not _takes_variables(kind):
         return []
-    contract = plan.facts.get("contract")
+    contract = facts.get("contract")
     rows = contract.get("variables") if isinstance(contract, dict) else None
     found = [Variable(str(one["name"]), str(one["way"]), str(one.get("why", "")), str(one.get("help", "")),
                       str(one.get("value", "")), bool(one.get("secret")), bool(one.get("required")))

@@ -167,6 +167,8 @@ class Run(Base):
     #: Names as they were, so that the run can be read after its resource is gone.
     resource_name: Mapped[str] = mapped_column(String(64))
     resource_id: Mapped[int | None] = mapped_column(ForeignKey("resources.id", ondelete="SET NULL"))
+    #: The group that it was asked for; its servers as they were then are `servers`.
+    group_id: Mapped[int | None] = mapped_column(ForeignKey("groups.id", ondelete="SET NULL"))
     action: Mapped[str] = mapped_column(String(64))
     mode: Mapped[Mode] = mapped_column(default=Mode.APPLY)
     state: Mapped[State] = mapped_column(default=State.QUEUED)
@@ -205,6 +207,7 @@ class Run(Base):
     lease_owner: Mapped[str] = mapped_column(String(128), default="")
     lease_until: Mapped[datetime | None]
     resource: Mapped[Resource | None] = relationship()
+    group: Mapped[Group | None] = relationship()
     servers: Mapped[list[RunServer]] = relationship(back_populates="run", cascade="all, delete-orphan",
                                                     order_by="RunServer.id")
 

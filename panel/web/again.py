@@ -71,8 +71,8 @@ def _of_server(run: Run) -> str:
 def _form(run: Run) -> str:
     """The form with the values that this run had; secrets are not in it."""
     if run.resource is None:
-        server = run.servers[0].server_name if run.servers else None
-        return url_for("new.fill", kind_name=run.kind, run=run.id, server=server)
+        where = run.group.name if run.group else run.servers[0].server_name if run.servers else None
+        return url_for("new.fill", kind_name=run.kind, run=run.id, server=where)
     if run.action == "main":
         return url_for("new.edit", name=run.resource.name, run=run.id)
     return url_for("actions.ask", name=run.resource.name, action_name=run.action, run=run.id)

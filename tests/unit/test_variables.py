@@ -30,12 +30,20 @@ OFFERED = [
 ]
 
 
+WISH = {"repo": "https://git.example.org/new.git", "domain": "new.example.org"}
+
+
 def planned(api: Client, **values: Any) -> int:
     """A plan of a new app whose repository names variables."""
-    wish = {"repo": "https://git.example.org/new.git", "domain": "new.example.org", **values}
-    made = api("POST", "/resources/brandnew/plans", {"kind": "django_app", "server": "web1", "values": wish})
+    made = api("POST", "/resources/brandnew/plans", {"kind": "django_app", "server": "web1",
+                                                     "values": {**WISH, **values}})
     assert made.status_code == 202, made.text
-    run = made.get_json()["run"]["id"]
+    checked(made.get_json()["run"]["id"])
+    return int(made.get_json()["plan"]["id"])
+
+
+def checked(run: int) -> None:
+    """A check has ended, and told of the variables."""
     with db.session() as session:
         assert claim.claim(session, run, "here:1")
         recorder = Recorder(run, Redactor([]))
@@ -44,7 +52,6 @@ def planned(api: Client, **values: Any) -> int:
                       "data": {"plan": {"contract": {"variables": OFFERED}}}})
         recorder.close()
         assert settle(run, "here:1", Verdict(State.SUCCEEDED), recorder.outcome, recorder.last)
-    return int(made.get_json()["plan"]["id"])
 
 
 def asked(number: int) -> dict[str, Any]:
@@ -87,6 +94,18 @@ def test_they_are_filled_in_beside_the_plan(api: Client, ada: FlaskClient) -> No
     given = asked(int(sent.location.rpartition("/")[2]))
     assert "sk_live_2" in json.dumps(given["django_app_secrets"]) and len(given["django_app_secrets"]) == 2
     assert given["django_app_environment"] == [{"name": "PAGE_SIZE", "value": "25"}]
+
+
+def test_a_check_names_them_too_and_leaves_no_plan(api: Client) -> None:
+    before = api("GET", "/plans").get_json()["plans"]
+    made = api("PUT", "/resources/brandnew", {"kind": "django_app", "server": "web1", "values": WISH, "mode": "check"})
+    run = made.get_json()["run"]["id"]
+    assert api("GET", f"/runs/{run}/variables").get_json() == {"variables": []}, "it has not ended"
+    checked(run)
+    told = api("GET", f"/runs/{run}/variables").get_json()["variables"]
+    assert [one["name"] for one in told] == ["STRIPE_KEY", "PAGE_SIZE", "FIELD_KEY"]
+    assert api("GET", "/plans").get_json()["plans"] == before
+    assert api("GET", "/resources/brandnew").status_code == 404
 
 
 def test_a_deploy_of_another_action_has_none(api: Client) -> None:

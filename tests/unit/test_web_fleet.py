@@ -148,6 +148,19 @@ def test_a_form_asks_for_a_resource_on_a_group(ada: FlaskClient, run: int) -> No
     assert ada.get("/resources/market/releases?server=web1").status_code == 404
 
 
+def test_what_a_check_has_shown_is_applied_on_the_group_that_was_looked_at(ada: FlaskClient, run: int) -> None:
+    send(ada, "/new/redis_db", name="cache", server="edge", mode="check")
+    with db.session() as session:
+        row = session.query(Run).order_by(Run.id.desc()).first()
+        assert row and row.resource is None and len(row.servers) == 3
+        row.state, number = State.SUCCEEDED, row.id
+        session.commit()
+    form = re.search(r'href="(/new/redis_db[^"]*)"[^>]*>Apply', ada.get(f"/runs/{number}").text)
+    assert form, "the page of the check leads on"
+    page = ada.get(form[1].replace("&amp;", "&")).text
+    assert '<option value="edge" selected>' in page and 'value="cache"' in page
+
+
 def test_programs_make_groups_and_live_on_them(api: Client) -> None:
     made = api("POST", "/groups", {"name": "web", "servers": ["web2", "web1"], "batch": "2"})
     assert (made.status_code, made.get_json()["servers"]) == (201, ["web2", "web1"])

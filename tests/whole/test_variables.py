@@ -33,6 +33,7 @@ def test_the_first_deploy_asks_for_what_only_a_person_knows(world: World, addres
     refused = world.webops(*APPLY, address)
     assert refused.returncode == Exit.REFUSED and "MAIL_PASSWORD" in refused.stderr, refused.stderr
     assert "PAGE_SIZE" not in refused.stderr and world.api("GET", "/resources/asking").status_code == 404
+    assert "No plan yet" in world.webops("plan", "list", "--resource", "asking").stdout, "it was only looked at"
 
     terminal = pexpect.spawn(sys.executable, ["-m", "cli", *APPLY, address], cwd=str(ROOT), timeout=400,
                              encoding="utf-8", env=world.environment, dimensions=(40, 200))

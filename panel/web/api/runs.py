@@ -14,7 +14,7 @@ from sqlalchemy.orm import selectinload
 from werkzeug.wrappers import Response
 
 from panel.catalog import Problem
-from panel.runs import retry, stream, submit
+from panel.runs import retry, stream, submit, variables
 from panel.runs.errors import AlreadyOver
 from panel.store import db
 from panel.store.models import Event, Run, State
@@ -82,6 +82,14 @@ def list_events(number: str) -> Response:
     after, limit = count(asked, "after", 0, 0, MAX_ID), count(asked, "limit", 500)
     rows, last = page(select(Event).where(Event.run_id == run.id, Event.number > after).order_by(Event.number), limit)
     return jsonify(events=[shapes.event(one) for one in rows], next=last and last.number)
+
+
+@api.get("/runs/<number>/variables")
+@token
+def list_variables(number: str) -> Response:
+    """Those that the repository names and that have no value, as a check of an app's Apply has found them."""
+    query()
+    return jsonify(variables=[vars(one) for one in variables.found_by(database(), find(number))])
 
 
 @api.get("/runs/<number>/stream")

@@ -137,6 +137,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(length=64), nullable=False),
         sa.Column("resource_name", sa.String(length=64), nullable=False),
         sa.Column("resource_id", sa.Integer(), nullable=True),
+        sa.Column("group_id", sa.Integer(), nullable=True),
         sa.Column("action", sa.String(length=64), nullable=False),
         sa.Column(
             "mode", sa.Enum("apply", "check", name="mode", native_enum=False, length=16), nullable=False
@@ -177,6 +178,7 @@ def upgrade() -> None:
         sa.Column("cancel_asked_by", sa.String(length=64), nullable=False),
         sa.Column("lease_owner", sa.String(length=128), nullable=False),
         sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(["group_id"], ["groups.id"], ondelete="SET NULL"),
         sa.ForeignKeyConstraint(["resource_id"], ["resources.id"], ondelete="SET NULL"),
         sa.PrimaryKeyConstraint("id"),
     )
