@@ -142,10 +142,23 @@ def _show_code(found: dict[str, Any]) -> None:
         click.secho(f"    {one['short']} {clean(one['subject'])} ({clean(one['author'])})", dim=True)
     if facts.get("commits_more"):
         click.secho(f"    and {facts['commits_more']} more", dim=True)
+    for server, own in (facts.get("servers") or {}).items():
+        click.echo(f"On {server}: {_on_server(own)}")
     for one in found["migrations"]:
         click.echo(f"Migration: {clean(one['name'])}")
         for loss in one.get("takes_away") or []:
             click.secho(f"    takes away: {clean(str(loss))}", fg="red")
+
+
+def _on_server(own: dict[str, Any]) -> str:
+    """What is to come there, where the servers differ."""
+    commit, live = own["commit"], own["from"]
+    code = [] if not commit else [f"{commit['short']} as it is live"] if live and live["id"] == commit["id"] else [
+        f"{live['short']} → {commit['short']}" if live else f"{commit['short']}, the first one there"]
+    migrations = [clean(one["name"]) for one in own["migrations"] or []]
+    signs = (("added", "+"), ("removed", "-"), ("changed", "~"))
+    variables = [f"{sign}{clean(name)}" for word, sign in signs for name in (own["environment"] or {}).get(word) or []]
+    return "; ".join([*code, ", ".join(migrations) or "no migration", ", ".join(variables) or "no other variable"])
 
 
 def _confirm(found: dict[str, Any]) -> str:

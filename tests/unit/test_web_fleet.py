@@ -9,6 +9,10 @@ import pytest
 from flask.testing import FlaskClient
 
 from cli.exits import Exit
+from panel.runs import claim
+from panel.runs.events import Recorder
+from panel.runs.redact import Redactor
+from panel.runs.settle import Verdict, settle
 from panel.store import db
 from panel.store.models import Event, PartState, Resource, Run, State
 from panel.store.places import Group
@@ -159,6 +163,57 @@ def test_what_a_check_has_shown_is_applied_on_the_group_that_was_looked_at(ada: 
     assert form, "the page of the check leads on"
     page = ada.get(form[1].replace("&amp;", "&")).text
     assert '<option value="edge" selected>' in page and 'value="cache"' in page
+
+
+def planned(api: Client, *told: dict[str, Any]) -> int:
+    """A plan to deploy `market`, whose check was told this on edge1, edge2 and edge3."""
+    made = api("POST", "/resources/market/plans", {"action": "deploy"}).get_json()
+    number = made["run"]["id"]
+    with db.session() as session:
+        assert claim.claim(session, number, "here:1")
+        recorder = Recorder(number, Redactor([]))
+        for place, facts in enumerate(told, 1):
+            recorder.add({"type": "ok", "at": "2026-11-22T12:00:00+00:00", "step": 1, "host": f"market@edge{place}",
+                          "name": "Fetch the code", "role": "django_app", "seconds": 0.1, "data": {"plan": facts}})
+        recorder.close()
+        assert settle(number, "here:1", Verdict(State.SUCCEEDED), recorder.outcome, recorder.last)
+    return int(made["plan"]["id"])
+
+
+def commit(short: str, subject: str = "") -> dict[str, str]:
+    return {"id": short + "0" * 33, "short": short, "subject": subject, "author": "Ada", "at": ""}
+
+
+def test_a_plan_says_of_each_server_what_is_to_come_there(
+        api: Client, ada: FlaskClient, run: int, signed_in: str) -> None:  # noqa: F811
+    drop = {"name": "shop.0007_note", "takes_away": ["drops column note"]}
+    more = {"name": "shop.0008_x", "takes_away": []}
+    new = commit("4f1c9aa", "Pin messages")
+    behind = {"commit": new, "from": commit("77b1e04"), "commits": [new, commit("81aa0de", "Fix typo")],
+              "migrations": [drop, more], "environment": {"added": ["MOTTO"], "removed": [], "changed": []}}
+    nearly = {"commit": new, "from": commit("81aa0de"), "commits": [new], "migrations": [more], "environment": {}}
+    there = {"commit": new, "from": new, "commits": [], "migrations": [], "environment": {}}
+    number = planned(api, behind, nearly, there)
+    page = ada.get(f"/plans/{number}").text
+    rows = [re.sub(r"<[^>]+>", " ", one).split() for one in re.findall(r"<tr>(<td>edge.*?)</tr>", page)]
+    assert rows == [
+        ["edge1", "77b1e04", "→", "4f1c9aa", "shop.0007_note", "shop.0008_x", "+&nbsp;MOTTO"],
+        ["edge2", "81aa0de", "→", "4f1c9aa", "shop.0008_x", "no", "other", "variable"],
+        ["edge3", "4f1c9aa", "as", "it", "is", "live", "no", "migration", "no", "other", "variable"]]
+    assert "Fix typo" in page, "all that is to come on the one that is furthest behind"
+    shown = webops("plan", "show", str(number)).output
+    assert "On edge1: 77b1e04 → 4f1c9aa; shop.0007_note, shop.0008_x; +MOTTO" in shown
+    assert "On edge3: 4f1c9aa as it is live; no migration; no other variable" in shown
+    # What one server alone would lose must be confirmed, too.
+    refused = api("POST", f"/plans/{number}/runs", {})
+    assert problem(refused)["code"] == "migrations_unconfirmed" and "shop.0007_note" in problem(refused)["detail"]
+    assert api("POST", f"/plans/{number}/runs", {"confirm_migrations": ["shop.0007_note"]}).status_code == 202
+
+
+def test_where_all_servers_are_alike_a_plan_says_it_once(api: Client, ada: FlaskClient, run: int) -> None:
+    there = {"commit": commit("4f1c9aa"), "from": commit("81aa0de"), "commits": [], "migrations": [], "environment": {}}
+    page = ada.get(f"/plans/{planned(api, there, there, there)}").text
+    assert "Not the same on every server" not in page and page.count("81aa0de") == 1
 
 
 def test_programs_make_groups_and_live_on_them(api: Client) -> None:
