@@ -70,9 +70,10 @@ class Repository:
         }
 
     def git(self, *arguments):
+        # What a fetch brings stays one pack: as single files a commit takes several times the room.
         return subprocess.run(
-            ["git", "-c", "gc.auto=0", "-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60",
-             "-c", "core.hooksPath=/dev/null", f"--git-dir={self.mirror}", *arguments],
+            ["git", "-c", "gc.auto=0", "-c", "fetch.unpackLimit=1", "-c", "http.lowSpeedLimit=1000",
+             "-c", "http.lowSpeedTime=60", "-c", "core.hooksPath=/dev/null", f"--git-dir={self.mirror}", *arguments],
             env=self.environment, capture_output=True, text=True, errors="replace", check=False,
             stdin=subprocess.DEVNULL,
         )

@@ -18,7 +18,7 @@ COMMIT = 20
 
 def test_the_disk_grows_by_the_kept_releases_and_no_more(guestbook: World) -> None:
     def deploy(number: int) -> None:
-        files = {"note.txt": str(number), "book/static/book/extra.txt": f"{number}\n" * 50_000}
+        files = {"note.txt": str(number), "book/static/book/extra.txt": f"{number:04}\n" * 30_000}
         guestbook.repository("guestbook").commit(f"Number {number}", files)
         guestbook.succeeded(guestbook.act("guestbook", "deploy"))
 
