@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
 import secrets
 import shutil
@@ -31,6 +32,8 @@ from tests.sandbox.roles.repositories import Repository
 from tests.watcher import Watcher
 
 SERVER = "web1"
+#: Of Debian; each test here holds for every one that WebOps is proved on.
+RELEASE = os.environ.get("WEBOPS_RELEASE", "bookworm")
 DOMAIN = "guestbook.whole.test"
 #: What nobody may ever read again: each is looked for everywhere.
 #: Its own in each run: the machine may show the processes of another one.
@@ -213,7 +216,7 @@ def built() -> Iterator[World]:
     try:
         with sandbox("whole") as box:
             acme = box.acme()
-            ready = boot(box, SERVER, "bookworm", folder, trust=[box.root_certificate()])
+            ready = boot(box, SERVER, RELEASE, folder, trust=[box.root_certificate()])
             state = folder / "state"
             state.mkdir(mode=0o700)
             scratch = _scratch(folder)

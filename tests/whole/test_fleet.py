@@ -16,7 +16,7 @@ import pytest
 
 from panel.settings import ROOT
 from tests.sandbox.roles.conftest import Ready, boot
-from tests.world import World, add_server, wait
+from tests.world import RELEASE, World, add_server, wait
 
 pytestmark = pytest.mark.sandbox
 DOMAIN = "site.whole.test"
@@ -94,7 +94,7 @@ ROLL_OVER, AGAIN, ONE, CHANGE, BY_HAND = commands()
 @pytest.fixture(scope="module")
 def fleet(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     box = world.ready.box
-    second = boot(box, SECOND, "bookworm", tmp_path_factory.mktemp("second"), trust=[box.root_certificate()])
+    second = boot(box, SECOND, RELEASE, tmp_path_factory.mktemp("second"), trust=[box.root_certificate()])
     add_server(world, SECOND, second)
     one = Fleet(world, second)
     for line in ROLL_OVER:
