@@ -15,8 +15,8 @@ from panel.store.models import Observed
 _WORD = 300
 #: A certificate that lives no longer than this should have been renewed by now.
 _RENEWAL_DUE = timedelta(days=7)
-#: The gravest counts. A stop explains an answer of 502, so it goes before it; a failed unit explains both.
-_ORDER = ("unit_failed", "stopped", "http_failed", "missing", "certificate_failed", "unknown", "starting")
+#: The gravest counts. A stop or a start explains an answer of 502, so it goes before it; a failed unit explains all.
+_ORDER = ("unit_failed", "stopped", "starting", "http_failed", "missing", "certificate_failed", "unknown")
 _STATES = {"unit_failed": Observed.FAILED, "stopped": Observed.STOPPED, "http_failed": Observed.FAILED,
            "missing": Observed.MISSING, "certificate_failed": Observed.FAILED, "unknown": Observed.UNKNOWN,
            "starting": Observed.UNKNOWN, "ok": Observed.OK}
@@ -130,6 +130,11 @@ def _failed_words(units: list[dict[str, Any]], _of: int) -> str:
     return f"{_names(units[:1])} failed" + (f" ({why})" if why and why != "success" else "")
 
 
+def _starting_words(units: list[dict[str, Any]]) -> str:
+    again = str(units[0].get("restarts") or "0") != "0"
+    return f"{_names(units)} is starting" + (" again, after it ended by itself" if again else "")
+
+
 def _stopped_words(units: list[dict[str, Any]], of: int) -> str:
     if of == 2 and len(units) == 2 and all("@" in str(unit.get("name")) for unit in units):
         return "both slots are down"
@@ -139,7 +144,7 @@ def _stopped_words(units: list[dict[str, Any]], of: int) -> str:
 _UNIT_WORDS: tuple[tuple[Any, str, Any], ...] = (
     (_is("active", "failed"), "unit_failed", _failed_words),
     (_is("sub", "auto-restart"), "unit_failed", lambda units, of: f"{_names(units[:1])} ends again and again"),
-    (_is("active", "activating"), "starting", lambda units, of: f"{_names(units)} is starting"),
+    (_is("active", "activating"), "starting", lambda units, of: _starting_words(units)),
     (_is("active", "deactivating"), "starting", lambda units, of: f"{_names(units)} is stopping"),
     (_is("load", "not-found", "masked", "bad-setting", "error"), "missing",
      lambda units, of: f"{_names(units)} is not installed"),

@@ -20,6 +20,18 @@ for unit in $(systemctl list-units --all --plain --no-legend --state=active,acti
     "wo-$1.task@*.service" | cut -d' ' -f1); do
     if sudo -n systemctl stop "$unit"; then echo "stopped $unit"; else echo "left $unit"; fi
 done
+# A model's engine that was starting beside what serves would stay in the memory, and start with the next boot.
+# An app's slot is started by a module on the server, which goes on to its end.
+if [ ! -e "/etc/systemd/system/wo-$1@.socket" ]; then
+    serving=$(readlink "/srv/webops/$1/live/sock")
+    for slot in a b; do
+        unit="wo-$1@$slot.service"
+        [ "$serving" = "/run/webops-$1-$slot/engine.sock" ] && continue
+        [ "$(systemctl show -p ActiveState --value "$unit")" = activating ] || continue
+        rm -f "/srv/webops/$1/live/$slot"
+        if sudo -n systemctl stop "$unit"; then echo "stopped $unit"; else echo "left $unit"; fi
+    done
+fi
 echo done
 """
 

@@ -85,7 +85,9 @@ class EngineSlots(Slots):
 
 def told(lines):
     """The lines as people read them."""
-    return [_LEAD.sub("", line)[:300] for line in lines if line.strip()][-_SHOWN:]
+    plain = (_LEAD.sub("", line).strip()[:300] for line in lines)
+    # Its name in large letters says nothing.
+    return [line for line in plain if line and not set(line) & set("█▀▄")][-_SHOWN:]
 
 
 def refuse_ended(facts, lines):

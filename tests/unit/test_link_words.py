@@ -55,6 +55,8 @@ def test_serving(tmp_path: Path) -> None:
     ([units("activating", "inactive", sub="auto-restart")], "failed",
      "Failed: wo-guestbook@a and wo-guestbook@b ends again and again."),
     ([units("activating", any_=False, sub="start")], "unknown", "Starting: wo-guestbook@a is starting."),
+    ([units("activating", "inactive", sub="start-post", restarts="1"), answered(503)], "unknown",
+     "Starting: wo-guestbook@a is starting again, after it ended by itself."),
     ([units("active", any_=False)], "ok", "Running: wo-guestbook@a is active."),
     ([units("active", "inactive", any_=False)], "stopped", "Stopped: wo-guestbook@b is not running."),
     ([{"type": "unit", "units": [{"name": "x.service", "load": "not-found", "active": "inactive"}]}], "missing",
