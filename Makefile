@@ -25,12 +25,15 @@ run: setup ## The panel alone on http://127.0.0.1:8009, for servers of your own
 	@$(VENV)/bin/webops up
 
 ##@ Prove it
-.PHONY: test test-unit test-sandbox test-browser lint bench soak
+.PHONY: test test-unit test-llm lint bench soak
 test: ## All tests: unit, real servers (Debian 12 and 13), Chromium
 	@bin/test
 
 test-unit: setup ## The tests that need no server
 	@$(PY) -m pytest -q tests/unit
+
+test-llm: setup ## The tests of language models, with a real vLLM on processors (a quarter of an hour)
+	@bin/test -v -s tests/llm && $(PY) -m tests.llm.digest --write
 
 lint: setup ## ruff, mypy, import-linter, ansible-lint
 	@bin/lint

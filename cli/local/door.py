@@ -146,16 +146,20 @@ class Local:
                        next_step=f"webops apply {one.kind} {one.parent} with other values, or webops remove "
                                  f"{one.parent}")
         spec = _kind(one.kind).actions[wish.action]
-        mine = {name: value for name, value in one.values.items() if spec.parameter(name)}
-        cleaned = clean(_kind(one.kind), wish.action, {**mine, **wish.values, **wish.secrets},
+        given = {**wish.values, **wish.secrets}
+        cleaned = clean(_kind(one.kind), wish.action, {**spec.mine(one.values, given), **given},
                         known_secrets=one.secrets)
         refuse.private_git_hosts(spec, cleaned.values)
-        values = {**one.values, **one.secrets, **cleaned.values, **cleaned.secrets}
+        others = {name: value for name, value in one.values.items() if not spec.parameter(name)}
+        values = {**others, **one.secrets, **cleaned.values, **cleaned.secrets}
         code = self._play(one, wish.action, values, wish, as_json)
         if wish.action == "remove" and code is Exit.OK and not wish.check:
             for gone in self.inventory.named(one.name):
                 if not wish.on or gone.server in wish.on:
                     self.inventory.drop(gone)
+        if spec.keeps and code is Exit.OK and not wish.check:
+            for kept in self.inventory.named(one.name):
+                self.inventory.put(replace(kept, values=spec.kept(kept.values, values)))
         return code
 
     def _play(self, one: Resource, action: str, values: dict[str, Any], wish: Wish, as_json: bool) -> Exit:

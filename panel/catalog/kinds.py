@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,18 @@ class Action:
     def parameter(self, name: str) -> Parameter | None:
         """The parameter with this full or short name."""
         return next((one for one in self.parameters if name in (one.name, one.key)), None)
+
+    def mine(self, values: Mapping[str, Any], given: Iterable[str]) -> dict[str, Any]:
+        """Of a resource's values those that this action takes beside what is `given`."""
+        named = {found.name for name in given if (found := self.parameter(str(name)))}
+        # Another model comes without the revision of the one before.
+        anew = self.keeps if self.keeps and self.keeps[0] in named else ()
+        return {name: value for name, value in values.items() if self.parameter(name) and name not in anew}
+
+    def kept(self, values: Mapping[str, Any], used: Mapping[str, Any]) -> dict[str, Any]:
+        """A resource's values after this action has succeeded with `used`."""
+        left = {name: value for name, value in values.items() if name not in self.keeps}
+        return {**left, **{name: used[name] for name in self.keeps if name in used}}
 
 
 @dataclass(frozen=True)

@@ -73,10 +73,7 @@ def act(session: Session, *, resource: Resource, action: str, given: Mapping[str
         _check_is_whole(resource)
     spec = wish.actions[action]
     given = _full_names(wish, given, action)
-    # Another model comes without the revision of the one before.
-    anew = spec.keeps if spec.keeps and spec.keeps[0] in given else ()
-    mine = {name: value for name, value in resource.values.items() if spec.parameter(name) and name not in anew}
-    cleaned = clean(wish, action, {**mine, **given},
+    cleaned = clean(wish, action, {**spec.mine(resource.values, given), **given},
                     known_secrets=parts.secrets_of(resource))
     refuse.private_git_hosts(spec, cleaned.values)
     others = {name: value for name, value in resource.values.items() if not spec.parameter(name)}

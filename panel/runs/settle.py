@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +11,7 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from panel.catalog import NoSuchKind, catalog
+from panel.catalog import Action, NoSuchKind, catalog
 from panel.runs import bell, drift, events, plans, surveys
 from panel.runs.hosts import in_words
 from panel.runs.outcome import Outcome
@@ -123,9 +124,8 @@ def _follow(session: Session, run: Run, outcome: Outcome, at: datetime) -> None:
                 _made_ready(part.server, outcome.facts.get(part.host), at)
             elif part.server and run.action == "remove":
                 _removed(session, part.server)
-    elif run.resource and (keeps := kept(run)):
-        run.resource.values = {**{name: value for name, value in run.resource.values.items() if name not in keeps},
-                               **{name: run.values[name] for name in keeps if name in run.values}}
+    elif run.resource and (action := _keeping(run)):
+        run.resource.values = action.kept(run.resource.values, run.values)
     elif run.resource and run.action == "main":
         drop_unwanted(session, run.resource)
         session.flush()
@@ -135,13 +135,12 @@ def _follow(session: Session, run: Run, outcome: Outcome, at: datetime) -> None:
         session.delete(run.resource)
 
 
-def kept(run: Run) -> tuple[str, ...]:
-    """Names of the values that the run gives the resource for good."""
-    try:
+def _keeping(run: Run) -> Action | None:
+    """The action of the run, where what it was given becomes the resource's own."""
+    with contextlib.suppress(NoSuchKind):
         action = catalog().kind(run.kind).actions.get(run.action)
-    except NoSuchKind:
-        return ()
-    return action.keeps if action else ()
+        return action if action and action.keeps else None
+    return None
 
 
 def _made_ready(server: Server, facts: dict[str, object] | None, at: datetime) -> None:

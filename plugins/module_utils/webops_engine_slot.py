@@ -86,8 +86,8 @@ class EngineSlots(Slots):
 def told(lines):
     """The lines as people read them."""
     plain = (_LEAD.sub("", line).strip()[:300] for line in lines)
-    # Its name in large letters says nothing.
-    return [line for line in plain if line and not set(line) & set("█▀▄")][-_SHOWN:]
+    # Its name in large letters and the list of its paths say nothing.
+    return [line for line in plain if line and not set(line) & set("█▀▄") and not line.startswith("Route: ")][-_SHOWN:]
 
 
 def refuse_ended(facts, lines):

@@ -1,4 +1,4 @@
-"""A ready server with two tiny models on it. Everything here is the real thing: vLLM, systemd, nginx, OpenAI's client."""
+"""A ready server with two tiny models on it. All of it is the real thing: vLLM, systemd, nginx, OpenAI's client."""
 
 from __future__ import annotations
 

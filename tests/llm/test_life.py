@@ -175,5 +175,5 @@ def keep_key(model: Model) -> None:
 
     keys = {"keys": [{"name": "tests", "sha256": hashlib.sha256(KEY.encode()).hexdigest(), "prefix": KEY[:8],
                       "requests_per_minute": 0, "tokens_per_minute": 0, "created_at": "", "created_by": "tests"}]}
-    write = "umask 027; cat > /srv/webops/tiny/env/keys.new; mv /srv/webops/tiny/env/keys.new /srv/webops/tiny/env/keys.json"
+    write = "cd /srv/webops/tiny/env; umask 027; cat > keys.new; mv keys.new keys.json"
     model.ready.run("runuser", "-u", "webops-deploy", "--", "sh", "-ec", write, text=json.dumps(keys))

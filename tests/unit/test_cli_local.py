@@ -172,3 +172,16 @@ def test_a_name_on_several_servers_is_done_on_each_or_on_one(inventory: Path, mo
     assert [one.server for one in Inventory().named("jobs")] == ["there"]
     group = webops("apply", "redis_db", "more", "--group", "web")
     assert group.exit_code == Exit.USAGE and "Groups are kept by a panel" in group.output
+
+
+def test_what_a_swap_brought_stays_in_the_inventory(inventory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cli.local import play
+
+    codes = [Exit.FAILED, Exit.OK]
+    monkeypatch.setattr(play, "play", lambda *_words, **_more: codes.pop(0))
+    Inventory().put(Resource("tiny", "vllm_model", "here", None, {
+        "vllm_model_model": "org/one", "vllm_model_revision": "v1", "vllm_model_kv_cache": "1G"}))
+    assert webops("swap", "tiny", "--model", "org/two").exit_code == Exit.FAILED
+    assert Inventory().resource("tiny").values["vllm_model_model"] == "org/one"
+    assert webops("swap", "tiny", "--model", "org/two").exit_code == Exit.OK
+    assert Inventory().resource("tiny").values == {"vllm_model_model": "org/two", "vllm_model_kv_cache": "1G"}

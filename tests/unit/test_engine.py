@@ -45,7 +45,8 @@ def server(module, tmp_path, monkeypatch):
 
     class Server:
         def do(self, action="serve", check=False, accept=False, **wish):
-            params = {"name": "tiny", "action": action, "wish": {**WISH, **wish}, "accept": accept, "keep": 5, "run": {}}
+            params = {"name": "tiny", "action": action, "wish": {**WISH, **wish}, "accept": accept, "keep": 5,
+                      "run": {}}
             return switching.EngineSwitch(params, check)
 
         def change(self, *words, **options):
@@ -150,13 +151,14 @@ def test_time_outs_and_limits_are_obeyed_without_a_new_start(module):
 def test_the_cause_is_told_by_who_knows_it(module):
     slot = module("webops_engine_slot")
     lines = ["(EngineCore pid=7) ERROR 11-23 02:40:01 [core.py:9] Traceback (most recent call last):",
-             "(EngineCore pid=7) ERROR 11-23 02:40:01 [core.py:9] ValueError: No available memory for the cache blocks.",
+             "(EngineCore pid=7) ERROR 11-23 02:40:01 [core.py:9] ValueError: No memory for the cache blocks.",
              "(APIServer pid=5) RuntimeError: Engine core initialization failed. See root cause above."]
-    assert slot.cause(lines) == "ValueError: No available memory for the cache blocks."
+    assert slot.cause(lines) == "ValueError: No memory for the cache blocks."
     with pytest.raises(module("webops_unit").Refused, match="took more memory than it may"):
         slot.refuse_ended({"ActiveState": "failed", "Result": "oom-kill"}, lines)
     slot.refuse_ended({"ActiveState": "activating", "SubState": "start-post", "NRestarts": "0"}, lines)
-    assert slot.told(["(EngineCore pid=7) INFO 11-23 02:40:01 [core.py:9] Loading took 1 s", ""]) == ["Loading took 1 s"]
+    shown = slot.told(["(EngineCore pid=7) INFO 11-23 02:40:01 [core.py:9] Loading took 1 s", "", "  ▀▀▀ version 1"])
+    assert shown == ["Loading took 1 s"]
 
 
 @pytest.fixture
@@ -312,3 +314,18 @@ def test_a_drain_waits_for_the_last_answer(fake):
     assert waits.wait(20) == 0
     fake.under_way = 1.0
     assert started(fake, "drain", "1").wait(20) == 0
+
+
+def test_the_tests_with_a_real_engine_run_again_where_what_serves_a_model_changed(tmp_path):
+    from tests.llm.digest import SOURCES, digest
+
+    for source in SOURCES:
+        assert list(ENGINE.parents[3].glob(source)), f"tests/llm/digest.py names {source}, which is not there"
+    (tmp_path / "tests/llm").mkdir(parents=True)
+    (tmp_path / "tests/llm/test_life.py").write_text("one")
+    before = digest(tmp_path)
+    (tmp_path / "tests/llm/passed").write_text(before)
+    (tmp_path / "README.md").write_text("other")
+    assert digest(tmp_path) == before
+    (tmp_path / "tests/llm/test_life.py").write_text("two")
+    assert digest(tmp_path) != before

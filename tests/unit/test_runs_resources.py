@@ -224,3 +224,29 @@ def test_logins_that_cannot_work_are_refused(s, login):
     server.ready_at = None
     with pytest.raises(Refused):
         servers.ready(s, server, login, "ada", "api")
+
+
+MODEL = {"model": "org/one", "revision": "v1", "kv_cache": "1G"}
+
+
+def _swap(s, name="tiny", state=State.SUCCEEDED, **given):
+    row = s.query(Resource).filter_by(name=name).one()
+    run = resources.act(s, resource=row, action="swap", given=given, actor="ada", door="api")
+    _end(s, run, state)
+    return run.values, s.query(Resource).filter_by(name=name).one().values
+
+
+def test_what_a_swap_brought_is_the_resources_own_from_then_on(s):
+    _end(s, _ask(s, "tiny", "vllm_model", given=MODEL))
+    used, after = _swap(s, model="org/two")
+    assert used == {"vllm_model_model": "org/two", "vllm_model_kv_cache": "1G"}, "another model has other revisions"
+    assert after == used
+    used, after = _swap(s, revision="v2", accept_interruption=True)
+    assert used["vllm_model_accept_interruption"] is True
+    assert after == {"vllm_model_model": "org/two", "vllm_model_revision": "v2", "vllm_model_kv_cache": "1G"}
+
+
+def test_a_swap_that_failed_changes_no_wish(s):
+    _end(s, _ask(s, "tiny", "vllm_model", given=MODEL))
+    before = s.query(Resource).filter_by(name="tiny").one().values
+    assert _swap(s, state=State.FAILED, model="org/two")[1] == before
