@@ -18,7 +18,6 @@ RUN = {"cli.md": "tests/sandbox/test_cli_docs.py", "install.md": "tests/sandbox/
 PROVED = {
     "make demo": "tests/whole/test_demo.py",
     "make test": ".ci/run",
-    "make test-llm": ".ci/run",
     "make run": "tests/unit/test_cli_processes.py",  # it is `webops up`
     ".venv/bin/webops user add admin --admin": "tests/unit/test_cli_processes.py",
 }
