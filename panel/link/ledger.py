@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session, joinedload
 
-from panel.link import verdict, wording
+from panel.link import measured, verdict, wording
 from panel.link.plain import plain, tidy
 from panel.link.ssh import Reason, Target
 from panel.store import db
+from panel.store.figures import Figure
 from panel.store.models import Observed, Resource, Server
 from panel.store.places import Place
 from panel.store.terminals import Terminal
@@ -83,7 +84,17 @@ def saw(target: Target, seen: dict[str, Any]) -> Noted:
         _withdraw_offer(session, target)
         verdicts = [(row, verdict.resource(row.resource.name, row.resource.kind, target.name,
                                            row.applied_at is not None, seen)) for row in _places(session, target)]
+        _measure(session, [place for place, _ in verdicts], seen)
         return _note(session, target, overall, verdicts)
+
+
+def _measure(session: Session, places: list[Place], seen: dict[str, Any]) -> None:
+    """Keep the figures that desks told. Does not commit."""
+    told = seen.get("desks")
+    for place in places:
+        found = measured.figures(told.get(place.resource.name)) if isinstance(told, dict) else None
+        if found is not None:
+            session.add(Figure(place_id=place.id, at=db.now(session), data=found))
 
 
 def _overall(target: Target, seen: dict[str, Any], figures: dict[str, Any]) -> verdict.Verdict:

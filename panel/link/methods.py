@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from redis.asyncio import Redis
 
-from panel.link import asked, kept, ledger, logs, ssh, terminals
+from panel.link import apikeys, asked, chats, kept, ledger, logs, ssh, terminals
 from panel.link.agent import Agent
 from panel.link.check import check
 from panel.link.client import LinkError
@@ -45,7 +45,8 @@ class Methods:
 
     def by_name(self) -> dict[str, Method]:
         return {"scan": self.scan, "test": self.test, "observe": self.observe,
-                "journal": self.journal, "terminal": self.terminal, "compare": self.compare}
+                "journal": self.journal, "terminal": self.terminal, "compare": self.compare,
+                "keys": self.keys, "chat": self.chat, "measure": self.measure}
 
     async def scan(self, params: dict[str, Any]) -> dict[str, Any]:
         return await scan(params.get("address"), params.get("port"))
@@ -98,6 +99,30 @@ class Methods:
 
         return await self._begin(stream, terminals.Terminal(
             self._redis, stream, session.terminal(name, **wanted), ended))
+
+    async def keys(self, params: dict[str, Any]) -> dict[str, Any]:
+        """The API keys of a resource on one of its servers, after `change`; digests, never what a client holds."""
+        change = apikeys.change(params.get("change"))
+        name, session = await self._session(params)
+        try:
+            found = await session.keys(name, change)
+        except ssh.NoConnection as wrong:
+            raise LinkError(plain(f"{name} cannot be asked: {wrong.reason.cause}. {wrong.reason.advice}", 1000),
+                            wrong.reason.code) from wrong
+        if "error" in found:
+            raise LinkError(plain(found["error"], 1000), plain(found.get("code") or "not_written", 40))
+        return {"keys": apikeys.shown(found.get("keys"))}
+
+    async def chat(self, params: dict[str, Any]) -> dict[str, Any]:
+        stream = self._stream(params)
+        wanted = chats.question(await chats.taken(self._redis, stream))
+        name, session = await self._session(params)
+        return await self._begin(stream, logs.Log(self._redis, stream, session.chat(name, wanted), chats.piece))
+
+    async def measure(self, params: dict[str, Any]) -> dict[str, Any]:
+        stream, wanted = self._stream(params), chats.measurement(params)
+        name, session = await self._session(params)
+        return await self._begin(stream, logs.Log(self._redis, stream, session.measure(name, wanted), chats.piece))
 
     def _stream(self, params: dict[str, Any]) -> str:
         stream = str(params.get("stream"))

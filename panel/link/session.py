@@ -122,18 +122,30 @@ class Session:
         finally:
             self._looks.pop(number, None)
 
+    async def keys(self, name: str, change: dict[str, Any]) -> dict[str, Any]:
+        """The API keys of a resource, after this change."""
+        return await self._answer({"do": "keys", "name": name, "change": change})
+
     def journal(self, name: str, **wanted: Any) -> Lines:
         """The log of a resource; which units those are, its record on the server says."""
-        self._number += 1
-        lines = self._journals[self._number] = Lines(self, self._number)
-        self.say({"do": "journal", "id": self._number, "name": name, **wanted})
-        return lines
+        return self._stream("journal", name, wanted)
 
     def terminal(self, name: str, **wanted: Any) -> Lines:
         """A command as the user of a resource; what it shows comes as lines."""
+        return self._stream("terminal", name, wanted)
+
+    def chat(self, name: str, asked: dict[str, Any]) -> Lines:
+        """A question at the desk of a resource; the answer comes as it is written."""
+        return self._stream("chat", name, {"asked": asked})
+
+    def measure(self, name: str, asked: dict[str, Any]) -> Lines:
+        """Many questions at a time; what they saw comes level by level."""
+        return self._stream("measure", name, {"asked": asked})
+
+    def _stream(self, what: str, name: str, wanted: dict[str, Any]) -> Lines:
         self._number += 1
         lines = self._journals[self._number] = Lines(self, self._number)
-        self.say({"do": "terminal", "id": self._number, "name": name, **wanted})
+        self.say({"do": what, "id": self._number, "name": name, **wanted})
         return lines
 
     def say(self, message: dict[str, Any]) -> None:

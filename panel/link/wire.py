@@ -49,6 +49,11 @@ def owner_key(stream: str) -> str:
     return f"webops:terminal:{stream}:owner"
 
 
+def asked_key(stream: str) -> str:
+    """What was asked of a desk and has not reached the server yet."""
+    return f"webops:chat:{stream}:asked"
+
+
 def lines_key(stream: str) -> str:
     return f"webops:journal:{stream}"
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from panel.runs import surveys
+from panel.runs import figures, surveys
 from panel.settings import settings
 from panel.store.db import now
 from panel.store.models import Event, Run, RunServer, State
@@ -23,6 +23,7 @@ def prune(session: Session) -> int:
     The newest run of each resource is kept for as long as the resource is there.
     """
     surveys.prune(session)
+    figures.prune(session)
     days = settings().keep_runs_days
     if not days:
         return 0

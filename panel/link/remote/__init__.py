@@ -20,7 +20,7 @@ sys.modules[bundle["run"]].main(**bundle["arguments"])
 """
 
 #: In the order in which they need each other.
-_MODULES = ("figures", "records", "names", "probes", "sources", "streams", "terminal", "releases",
+_MODULES = ("figures", "records", "names", "probes", "sources", "streams", "terminal", "releases", "clients", "desks",
             "serve")
 
 
@@ -33,5 +33,6 @@ def bundle(records: str) -> bytes:
     packages = [[name, ""] for name in ("panel", "panel.link", "panel.link.remote")]
     modules = [[f"{__name__}.{name}", (here / f"{name}.py").read_text()] for name in _MODULES]
     message = {"modules": packages + modules, "run": f"{__name__}.serve", "arguments": {
-        "directory": records, "keeper": (here / "keeper.py").read_text()}}
+        "directory": records, "keeper": (here / "keeper.py").read_text(),
+        "measure": (here / "measure.py").read_text()}}
     return json.dumps(message).encode() + b"\n"

@@ -1,13 +1,18 @@
 """The conversation: requests as JSON lines on stdin, answers as JSON lines on stdout.
 
     {"do": "observe", "id": 1}                           -> {"id": 1, "seen": {"records", "answers", "figures",
-                                                                     "releases"}}
+                                                                     "releases", "desks"}}
     {"do": "compare", "id": 1, "name": "guestbook", "a": …, "b": …}
                                                          -> {"id": 1, "seen": {"commits", "environment", …}}
+    {"do": "keys", "id": 1, "name": "chat", "change": {}} -> {"id": 1, "seen": {"keys": [...]} or {"error", "code"}}
     {"do": "journal", "id": 2, "name": "guestbook", …}   -> {"id": 2, "lines": [[at, unit, text, priority], …]}, …,
                                                             {"id": 2, "end": ""}, or {"id": 2, "end": why}
     {"do": "terminal", "id": 3, "name": "guestbook", "argv": ["manage.py", "shell"], …}
                                                          -> {"id": 3, "lines": [["out", base64]]}, …, [["exit", 0]]
+    {"do": "chat", "id": 4, "name": "chat", "asked": {"messages": …}}
+                                                         -> {"id": 4, "lines": [["text", words]]}, …, [["done", {…}]]
+    {"do": "measure", "id": 5, "name": "chat", "asked": {"levels": [1, 8], …}}
+                                                         -> {"id": 5, "lines": [["row", {…}]]}, …
     {"do": "type", "id": 3, "data": base64}                 what was typed; without data: nothing more will be
     {"do": "resize", "id": 3, "columns": 80, "rows": 24}    the window has another size now
     {"do": "more", "id": 2, "lines": 100}                   the reader took 100 lines
@@ -29,7 +34,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from panel.link.remote import figures, names, probes, records, releases, streams, terminal
+from panel.link.remote import clients, desks, figures, names, probes, records, releases, streams, terminal
 from panel.link.remote.sources import Wanted
 
 #: The link looks every few seconds; a silence this long means that the network is gone.
@@ -40,10 +45,11 @@ Send = Callable[[dict[str, Any]], None]
 
 
 class Conversation:
-    def __init__(self, directory: str, keeper: str) -> None:
+    def __init__(self, directory: str, keeper: str, measure: str) -> None:
         self.directory = directory
         self.keeper = keeper
-        self.streams: dict[int, streams.Stream | terminal.Terminal] = {}
+        self.measure = measure
+        self.streams: dict[int, streams.Flow] = {}
         self.heard = time.monotonic()
         self.speaking = threading.Lock()
         self.looking = threading.Lock()
@@ -62,6 +68,10 @@ class Conversation:
             threading.Thread(target=self._observe, args=(number,), daemon=True).start()
         elif message["do"] == "compare":
             threading.Thread(target=self._compare, args=(number, message), daemon=True).start()
+        elif message["do"] == "keys":
+            threading.Thread(target=self._keys, args=(number, message), daemon=True).start()
+        elif message["do"] in ("chat", "measure"):
+            self._ask(number, message)
         elif message["do"] == "journal":
             self._journal(number, message)
         elif message["do"] == "terminal":
@@ -95,12 +105,26 @@ class Conversation:
     def _observe(self, number: int) -> None:
         with self.looking:
             found = records.records(self.directory)
+            looking = desks.Looking(found)
             self.say({"id": number, "seen": {"records": {name: _shown(one) for name, one in found.items()},
                                              "answers": probes.look(found), "figures": figures.figures(),
-                                             "releases": {name: releases.releases(name) for name in found}}})
+                                             "releases": {name: releases.releases(name) for name in found},
+                                             "desks": looking.result()}})
 
     def _compare(self, number: int, message: dict[str, Any]) -> None:
         self.say({"id": number, "seen": releases.compare(*(str(message[key]) for key in ("name", "a", "b")))})
+
+    def _keys(self, number: int, message: dict[str, Any]) -> None:
+        record = records.record(self.directory, str(message["name"]))
+        self.say({"id": number, "seen": clients.keys(record, dict(message["change"]))})
+
+    def _ask(self, number: int, message: dict[str, Any]) -> None:
+        desk = desks.desk_of(records.record(self.directory, str(message["name"])))
+        if not desk:
+            return self.say({"id": number, "end": f"{message['name']} has no desk on this server. Apply it first."})
+        asked = dict(message["asked"])
+        return self._open(number, lambda send: desks.Chat(desk, asked, send) if message["do"] == "chat"
+                          else desks.Measurement(desk, asked, self.measure, send))
 
     def _journal(self, number: int, message: dict[str, Any]) -> None:
         record = records.record(self.directory, str(message["name"])) or {}
@@ -119,7 +143,7 @@ class Conversation:
                                                   f"it has: {', '.join(known)}."})
         return self._open(number, lambda send: streams.Stream(wanted, units, paths, send))
 
-    def _open(self, number: int, made: Callable[[Send], streams.Stream | terminal.Terminal]) -> None:
+    def _open(self, number: int, made: Callable[[Send], streams.Flow]) -> None:
         if len(self.streams) >= streams.MOST_STREAMS:
             return self.say({"id": number, "end": "Too many logs of this server are open. Close one, and try again."})
 
@@ -131,7 +155,7 @@ class Conversation:
         self.streams[number] = made(send)
         return self.streams[number].start()
 
-    def _typed(self, stream: streams.Stream | terminal.Terminal | None, message: dict[str, Any]) -> None:
+    def _typed(self, stream: streams.Flow | None, message: dict[str, Any]) -> None:
         if not isinstance(stream, terminal.Terminal):
             return  # it has just ended
         if message["do"] == "resize":
@@ -155,5 +179,5 @@ def _no_journal(name: str, record: dict[str, Any]) -> str:
     return f"{name} keeps no log of its own."
 
 
-def main(directory: str, keeper: str) -> None:
-    Conversation(directory, keeper).run()
+def main(directory: str, keeper: str, measure: str) -> None:
+    Conversation(directory, keeper, measure).run()

@@ -2,7 +2,8 @@
 
 from alembic import context
 
-import panel.store.terminals  # noqa: F401  its table belongs to the metadata
+import panel.store.figures  # noqa: F401  its table belongs to the metadata
+import panel.store.terminals  # noqa: F401
 from panel.store.models import Base
 
 connection = context.config.attributes["connection"]

@@ -336,6 +336,14 @@ def upgrade() -> None:
     )
     op.create_index("terminals_by_resource", "terminals", ["resource_name", "id"], unique=False)
     op.create_table(
+        "figures",
+        sa.Column("place_id", sa.Integer(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("data", sa.JSON(), nullable=False),
+        sa.ForeignKeyConstraint(["place_id"], ["places.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("place_id", "at"),
+    )
+    op.create_table(
         "surveys",
         sa.Column("server_id", sa.Integer(), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
@@ -346,6 +354,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.drop_table("figures")
     op.drop_table("surveys")
     op.drop_index("terminals_by_resource", table_name="terminals")
     op.drop_table("terminals")
