@@ -1,4 +1,4 @@
-"""A stand-in for vLLM: its paths, the form of its answers, the names of its figures. It writes the words of the question.
+"""A stand-in for vLLM: its paths, the form of its answers, the names of its figures. It writes what it was asked.
 
 Real vLLM is asked in tests/llm; here it is the gate in front of it that is looked at, and this one starts in no time.
 """
@@ -29,11 +29,11 @@ vllm:time_to_first_token_seconds_count{{engine="0",model_name="tiny"}} {answered
 
 
 class Engine:
-    """`broken`: completions fail while /health says yes, as vLLM's does."""
+    """`broken`: completions fail while /health says yes, as vLLM's does. `pause`: seconds between two words."""
 
     def __init__(self) -> None:
         self.running = self.read = self.written = self.answered = self.aborted = 0
-        self.broken = False
+        self.broken, self.pause = False, 0.0
         self.seen: list[dict[str, object]] = []
 
     def application(self) -> web.Application:
@@ -54,7 +54,8 @@ class Engine:
         return web.Response(text=_METRICS.format(**vars(self)))
 
     async def control(self, request: web.Request) -> web.Response:
-        self.broken = (await request.json())["broken"]
+        wanted = await request.json()
+        self.broken, self.pause = wanted.get("broken", self.broken), wanted.get("pause", self.pause)
         return web.Response()
 
     async def told(self, request: web.Request) -> web.Response:
@@ -85,9 +86,10 @@ class Engine:
 
     async def _answer(self, request: web.Request, asked: dict, answer: list[str], usage: dict) -> web.StreamResponse:
         is_chat = "messages" in asked
-        pause = float(asked.get("pause", 0))
+        pause = float(asked.get("pause", self.pause))
+        kind = "chat.completion" if is_chat else "text_completion"
         base = {"id": "cmpl-1", "created": int(time.time()), "model": "tiny",
-                "object": f"{'chat.completion' if is_chat else 'text_completion'}{'.chunk' if asked.get('stream') else ''}"}
+                "object": f"{kind}.chunk" if is_chat and asked.get("stream") else kind}
 
         def choice(text: str, last: bool) -> dict:
             body = {"delta" if asked.get("stream") else "message": {"role": "assistant", "content": text}} if is_chat \

@@ -26,7 +26,7 @@ asyncio.run(serve("chat", sockets, home=sys.argv[2], run=sys.argv[2], state=sys.
 
 
 class Gate:
-    """`place` holds what is below /srv/webops/chat on a server. Sockets have short names: a path may have 107 letters."""
+    """`place` holds what is below /srv/webops/chat on a server. Short: a socket's path may have 107 letters."""
 
     def __init__(self, place: Path) -> None:
         self.place = place

@@ -45,7 +45,7 @@ def change(given: Any) -> dict[str, Any]:
 def name(given: Any) -> str:
     """LinkError (invalid_key_name): no key is called so."""
     if not isinstance(given, str) or not _NAME.fullmatch(given) or given == "webops":
-        raise LinkError("A key's name has up to 64 letters and digits, and between them spaces, dots, - _ and @, such as "
+        raise LinkError("A key's name has up to 64 letters and digits, between them spaces, dots, - _ and @, such as "
                         "'website' or 'jane@work'. 'webops' is the panel itself.", "invalid_key_name")
     return given
 
@@ -55,8 +55,8 @@ def limit(given: Any, what: str) -> int | None:
     if given is None or given == 0:
         return None
     if isinstance(given, bool) or not isinstance(given, int) or not 0 < given <= MOST_PER_MINUTE:
-        raise LinkError(f"The limit of {what} per minute is a whole number from 1 to {MOST_PER_MINUTE}; without one there "
-                        "is no limit.", "invalid_limit")
+        raise LinkError(f"The limit of {what} per minute is a whole number from 1 to {MOST_PER_MINUTE}; leave it out "
+                        "for no limit.", "invalid_limit")
     return given
 
 
@@ -69,7 +69,11 @@ def _key(given: dict[str, Any]) -> dict[str, Any]:
     return {"name": name(given.get("name")), "sha256": digest, "prefix": prefix,
             "requests_per_minute": limit(given.get("requests_per_minute"), "requests"),
             "tokens_per_minute": limit(given.get("tokens_per_minute"), "tokens"),
-            "created_at": plain(given.get("created_at") or "", 40), "created_by": plain(given.get("created_by") or "", 64)}
+            **_origin(given)}
+
+
+def _origin(told: dict[str, Any]) -> dict[str, str]:
+    return {key: plain(told.get(key) or "", 64) for key in ("created_at", "created_by")}
 
 
 def shown(told: Any) -> list[dict[str, Any]]:
@@ -77,9 +81,7 @@ def shown(told: Any) -> list[dict[str, Any]]:
     found = [one for one in told[:_MOST] if isinstance(one, dict)] if isinstance(told, list) else []
     return [{"name": plain(one.get("name") or "", 64), "prefix": plain(one.get("prefix") or "", 20),
              "requests_per_minute": _number(one.get("requests_per_minute")),
-             "tokens_per_minute": _number(one.get("tokens_per_minute")),
-             "created_at": plain(one.get("created_at") or "", 40), "created_by": plain(one.get("created_by") or "", 64)}
-            for one in found]
+             "tokens_per_minute": _number(one.get("tokens_per_minute")), **_origin(one)} for one in found]
 
 
 def _number(value: Any) -> int | None:

@@ -28,7 +28,7 @@ async def taken(redis: Redis, stream: str) -> Any:
     found = await redis.getdel(wire.asked_key(stream))
     if not found:
         raise LinkError("This question is not here any more. Ask again.", "invalid_question")
-    return unseal(wire.asked_key(stream), found.encode())
+    return unseal(wire.asked_key(stream), str(found).encode())
 
 
 def question(given: Any) -> dict[str, Any]:
@@ -96,5 +96,5 @@ def figures(told: dict[str, Any]) -> dict[str, Any]:
 
 
 def _number(value: Any) -> float | int | None:
-    is_one = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and 0 <= value < 1e12
-    return value if is_one else None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if is_number and math.isfinite(value) and 0 <= value < 1e12 else None

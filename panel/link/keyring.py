@@ -63,7 +63,7 @@ def listed(places: Sequence[Where]) -> Keyring:
 
 
 def add(places: Sequence[Where], key: dict[str, Any]) -> None:
-    """On every server, or on none. LinkError: it cannot be, and why. Half: it is on some, and could not be taken back."""
+    """On every server, or on none. LinkError: it cannot be, and why. Half: it stays on some of them."""
     there = listed(places)
     if there.trouble:
         server, why = next(iter(there.trouble.items()))
@@ -97,7 +97,9 @@ def _revoked(place: Where, name: str) -> bool:
 
 def revoke(places: Sequence[Where], name: str) -> None:
     """On every server that can be reached. Half: it still opens the door on others. LinkError: nobody has it."""
-    gone, unknown, trouble = [], [], []
+    gone: list[str] = []
+    unknown: list[tuple[str, str]] = []
+    trouble: list[tuple[str, str]] = []
     for place in places:
         try:
             place.ask({"revoke": name})

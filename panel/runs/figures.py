@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from sqlalchemy import delete, select
@@ -56,7 +57,7 @@ def series(session: Session, place: Place, since: timedelta) -> list[Point]:
 
 
 def _points(rows: Sequence[Figure], gap: timedelta) -> Iterator[Point]:
-    for before, row in zip(rows, rows[1:], strict=False):
+    for before, row in pairwise(rows):
         if row.at - before.at > gap:
             yield Point(before.at + gap / 2)
         else:

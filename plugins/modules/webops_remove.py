@@ -28,6 +28,7 @@ import glob
 import json
 import os
 import pwd
+import shutil
 import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
@@ -37,7 +38,9 @@ UNITS = "/etc/systemd/system"
 # Programs that apps and sites share: the last one takes them along.
 PROGRAMS = ("/usr/local/lib/webops/launch", "/usr/local/lib/webops/gunicorn.py")
 # The same of one kind.
-OF_KIND = {"vllm_model": ("/usr/local/lib/webops/engine",)}
+OF_KIND = {"vllm_model": ("/usr/local/lib/webops/engine", "/usr/local/lib/webops/gate")}
+# What systemd keeps for a unit of the resource under a user that is made when it starts.
+STATE = ("/var/lib/private/webops-{name}-gate", "/var/lib/webops-{name}-gate")
 RECORDS = "/etc/webops/resources"
 DEPLOY = "webops-deploy"
 
@@ -87,6 +90,8 @@ class Removal:
         if self._is_last_of_kind():
             for path in OF_KIND.get(self.kind, ()):
                 self._unlink(path)
+        for path in STATE:
+            self._unlink(path.format(name=self.name))
         self._empty()
         self._secrets()
         self._unlink(os.path.join(RECORDS, f"{self.name}.json"))
@@ -121,7 +126,11 @@ class Removal:
     def _unlink(self, path):
         if os.path.lexists(path):
             self.removed.append(path)
-            if not self.check:
+            if self.check:
+                return
+            if os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path)
+            else:
                 os.unlink(path)
 
     def _empty(self):

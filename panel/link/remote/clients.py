@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 _MOST = 1000
@@ -81,4 +82,4 @@ def _write(path: str, found: list[dict[str, Any]]) -> None:
         json.dump({"keys": found}, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(new, path)
+    Path(new).replace(path)

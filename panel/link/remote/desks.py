@@ -163,7 +163,8 @@ class Chat(Flow):
     def _pass_on(self, answer: http.client.HTTPResponse) -> None:
         if answer.status != 200:
             raise ValueError(_message(answer.read(_MOST_BYTES)))
-        first, pieces, usage, reason = 0.0, 0, {}, ""
+        first, pieces, reason = 0.0, 0, ""
+        usage: dict[str, Any] = {}
         for event in events(answer):
             usage = event.get("usage") or usage
             for choice in event.get("choices") or ():

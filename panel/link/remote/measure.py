@@ -10,43 +10,47 @@ import json
 import random
 import sys
 import time
+from typing import Any
 
-_WORDS = "the of and to in is that for it as was with be by on not he his but at are this have from or had an".split()
+# ruff: noqa: S311  nothing here is a secret
+_WORDS = ("the", "of", "and", "to", "in", "is", "that", "for", "it", "as", "was", "with", "be", "by", "on", "not", "at")
 
 
 class Seen:
     """What the clients of one level saw."""
 
-    def __init__(self):
-        self.first, self.between, self.written, self.done, self.failed, self.why = [], [], 0, 0, 0, ""
+    def __init__(self) -> None:
+        self.first: list[float] = []
+        self.between: list[float] = []
+        self.written, self.done, self.failed, self.why = 0, 0, 0, ""
 
-    def row(self, clients, seconds):
+    def row(self, clients: int, seconds: float) -> dict[str, Any]:
         return {"clients": clients, "requests": self.done, "failed": self.failed, "why": self.why,
                 "tokens_per_second": self.written / seconds if seconds else None,
                 "first_token_p50": share(self.first, 50), "first_token_p95": share(self.first, 95),
                 "between_p50": share(self.between, 50), "between_p95": share(self.between, 95)}
 
 
-def share(values, percent):
+def share(values: list[float], percent: int) -> float | None:
     """The value below which so many percent are; None: there are none."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)] if ordered else None
 
 
-async def main(wanted):
+async def main(wanted: dict[str, Any]) -> None:
     try:
         model = (await fetched(wanted["desk"], "GET", "/v1/models", None))["data"][0]["id"]
     except (OSError, ValueError, KeyError, IndexError) as wrong:
-        return tell(["note", f"It does not answer: {wrong}"])
+        tell(["note", f"It does not answer: {wrong}"])
+        return
     for clients in wanted["levels"]:
         seen, began = Seen(), time.monotonic()
         until = began + wanted["seconds"]
         await asyncio.gather(*(client(wanted, model, until, seen) for _ in range(clients)))
         tell(["row", seen.row(clients, time.monotonic() - began)])
-    return None
 
 
-async def client(wanted, model, until, seen):
+async def client(wanted: dict[str, Any], model: str, until: float, seen: Seen) -> None:
     """Asks again and again until the time is over; what was begun comes to its end."""
     while time.monotonic() < until:
         # The beginning differs, so that nothing is remembered of the question before.
@@ -62,7 +66,7 @@ async def client(wanted, model, until, seen):
             await asyncio.sleep(0.5)
 
 
-async def one(desk, body, seen):
+async def one(desk: str, body: dict[str, Any], seen: Seen) -> None:
     reader, writer = await asked(desk, "POST", "/v1/completions", body)
     try:
         began, last, pieces, written, ended = time.monotonic(), None, 0, None, False
@@ -92,7 +96,7 @@ async def one(desk, body, seen):
         writer.close()
 
 
-async def asked(desk, method, path, body):
+async def asked(desk: str, method: str, path: str, body: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Its answer has begun; HTTP/1.0, so that it comes in one piece and ends with the connection."""
     reader, writer = await asyncio.open_unix_connection(desk, limit=2 ** 20)
     data = b"" if body is None else json.dumps(body).encode()
@@ -111,7 +115,7 @@ async def asked(desk, method, path, body):
     return reader, writer
 
 
-async def fetched(desk, method, path, body):
+async def fetched(desk: str, method: str, path: str, body: Any) -> Any:
     reader, writer = await asked(desk, method, path, body)
     try:
         return json.loads(await reader.read())
@@ -119,7 +123,7 @@ async def fetched(desk, method, path, body):
         writer.close()
 
 
-def tell(piece):
+def tell(piece: list[Any]) -> None:
     print(json.dumps(piece), flush=True)
 
 

@@ -2,8 +2,8 @@
 
 from alembic import context
 
-import panel.store.figures  # noqa: F401  its table belongs to the metadata
-import panel.store.terminals  # noqa: F401
+import panel.store.figures
+import panel.store.terminals  # noqa: F401  their tables belong to the metadata
 from panel.store.models import Base
 
 connection = context.config.attributes["connection"]

@@ -18,8 +18,8 @@ from use import Accounts
 from watched import WEBOPS, Key, Settings, Watched, match
 
 _KEY = re.compile(r"[\x21-\x7e]{1,200}")
-_ASKED = re.compile(r"/v1/(?:chat/completions|completions|embeddings|responses|messages|messages/count_tokens|rerank|score"
-                    r"|audio/transcriptions|audio/translations)")
+_ASKED = re.compile(r"/v1/(?:chat/completions|completions|embeddings|responses|messages|messages/count_tokens|rerank"
+                    r"|score|audio/transcriptions|audio/translations)")
 _READ = re.compile(r"/v1/(?:models|responses)(?:/[A-Za-z0-9][A-Za-z0-9._:/-]{0,200})?")
 _QUERY = re.compile(r"[A-Za-z0-9_=&.-]{0,200}")
 #: Seconds for a request to arrive. nginx sends it in one piece.
