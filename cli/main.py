@@ -25,6 +25,7 @@ _COMMANDS = {
     "key": ("cli.keys:key", "A resource's deploy key: its public half, or a new one"),
     "logs": ("cli.listing:logs", "A resource's journal"),
     "exec": ("cli.terminal:exec_", "Run a command as an app's user, in a terminal"),
+    "model": ("cli.model:model", "A model's API keys, a chat with it, a measurement"),
     "run": ("cli.runs:run", "Runs: list, show, follow, retry, cancel"),
     "up": ("cli.processes:up", "Start all of WebOps on this machine"),
     "down": ("cli.processes:down", "End what `webops up --detach` started"),

@@ -56,10 +56,11 @@ class Panel:
             for line in _read(answer):
                 yield line.decode("utf-8", "replace")
 
-    def events(self, path: str, after: int) -> Iterator[tuple[str, Any]]:
-        """A stream of server-sent events as (event, data). Gone: the line broke, ask again from the last number."""
+    def events(self, path: str, after: int = 0, body: Any = None) -> Iterator[tuple[str, Any]]:
+        """A stream of server-sent events as (event, data), or the answer to `body` as one. Gone: the line broke."""
         headers = {"Last-Event-ID": str(after), "Accept": "text/event-stream"}
-        with self._answer("GET", path, headers=headers, stream=True) as answer:
+        method = "GET" if body is None else "POST"
+        with self._answer(method, path, body=body, headers=headers, stream=True) as answer:
             name, data = "message", ""
             for raw in _read(answer):
                 line = raw.decode()

@@ -17,6 +17,7 @@ from panel.web import (
     auth,
     context,
     database,
+    desk,
     drift,
     errors,
     finder,
@@ -37,8 +38,8 @@ from panel.web import (
 )
 from panel.web.api import api
 
-_PAGES = (account, actions, drift, plans, finder, groups, health, journal, new, overview, people, releases, resources,
-          runs, servers, sites)
+_PAGES = (account, actions, desk, drift, plans, finder, groups, health, journal, new, overview, people, releases,
+          resources, runs, servers, sites)
 
 
 def create_app(settings: Settings | None = None) -> Flask:

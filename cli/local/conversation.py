@@ -51,6 +51,16 @@ class Conversation:
                 yield from lines
                 self.say("more", lines=len(lines))
 
+    def answer(self, what: str, **wanted: Any) -> dict[str, Any]:
+        """The answer to a question that has one. Stop: the line broke."""
+        self.say(what, **wanted)
+        assert self._process.stdout
+        for raw in self._process.stdout:
+            message = json.loads(raw)
+            if "seen" in message:
+                return dict(message["seen"])
+        raise Stop(f"The line to {self._name} broke.", Exit.UNREACHABLE, next_step="ask again")
+
     def say(self, what: str, **more: Any) -> None:
         self._write(json.dumps({"do": what, "id": 1, **more}).encode() + b"\n")
 

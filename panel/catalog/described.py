@@ -12,6 +12,7 @@ def described(kind: Kind) -> dict[str, Any]:
     return {
         "name": kind.name, "label": kind.label, "summary": kind.summary, "icon": kind.icon,
         "title": kind.title, "link": kind.link, "addon": kind.addon, "groups": list(kind.groups),
+        "offers": list(kind.offers),
         "actions": {name: _action(action) for name, action in kind.actions.items()},
         "includes": [{"kind": one.kind, "as": one.suffix} for one in kind.includes],
     }

@@ -17,6 +17,10 @@ _BY_SUFFIX = ("domain", "port", "email", "repo")
 _SUFFIX_FORMAT = {"repo": "git_address"}
 
 
+#: API keys of clients, figures over time, a chat: what the record of a resource then names is in docs/link.md.
+OFFERS = ("keys", "figures", "chat")
+
+
 class BrokenRole(ValueError):
     """A role that cannot be offered; the message says which file and why."""
 
@@ -104,6 +108,8 @@ class Kind:
     path: Path
     playbook: Path
     addon: str = ""
+    #: What else can be had of a resource beside actions: keys, figures, chat.
+    offers: tuple[str, ...] = ()
 
     @property
     def main(self) -> Action:
@@ -129,7 +135,8 @@ def read_kind(path: Path, playbook: Path, addon: str = "") -> Kind:
         summary=meta.get("summary", specs["main"].get("short_description", "")), icon=meta.get("icon", "part"),
         title=meta.get("title", ""), link=bool(meta.get("link", False)),
         groups=tuple(dict.fromkeys(groups.values())), actions=actions,
-        includes=tuple(_includes(path, meta)), path=path, playbook=playbook, addon=addon)
+        includes=tuple(_includes(path, meta)), path=path, playbook=playbook, addon=addon,
+        offers=_offers(path, meta))
 
 
 def _yaml(path: Path) -> dict[str, Any]:
@@ -191,6 +198,13 @@ def _format(wanted: Mapping[str, str], path: str, name: str, is_list: bool) -> s
     if found and found not in formats.NAMES:
         raise BrokenRole(f"meta/kind.yml gives {path} the format '{found}', which plugins/test/formats.py lacks.")
     return found
+
+
+def _offers(path: Path, meta: Mapping[str, Any]) -> tuple[str, ...]:
+    offers = tuple(meta.get("offers") or ())
+    if unknown := [one for one in offers if one not in OFFERS]:
+        raise BrokenRole(f"{path}/meta/kind.yml offers '{unknown[0]}'; there are: {', '.join(OFFERS)}.")
+    return offers
 
 
 def _includes(path: Path, meta: Mapping[str, Any]) -> Iterator[Include]:

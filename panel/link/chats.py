@@ -95,6 +95,24 @@ def figures(told: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def in_words(told: dict[str, Any]) -> str:
+    """first token 120 ms · 35.2 tokens/s · 20 tokens read, 64 written · stopped at the longest answer"""
+    rate = told.get("tokens_per_second")
+    parts = [f"first token {seconds(told['first_token'])}" if told.get("first_token") is not None else "",
+             f"{rate:.1f} tokens/s" if rate is not None else "",
+             f"{_count(told.get('tokens_in'))} tokens read, {_count(told.get('tokens_out'))} written",
+             "stopped at the longest answer" if told.get("reason") == "length" else ""]
+    return " · ".join(part for part in parts if part)
+
+
+def seconds(value: float | None) -> str:
+    return "" if value is None else f"{value * 1000:.0f} ms" if value < 10 else f"{value:.1f} s"
+
+
+def _count(value: Any) -> str:
+    return "?" if value is None else f"{value:,.0f}"
+
+
 def _number(value: Any) -> float | int | None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return value if is_number and math.isfinite(value) and 0 <= value < 1e12 else None

@@ -67,6 +67,7 @@ def resource(name: str, kind: str, server: str, applied: bool, seen: dict[str, A
 def _judge(name: str, server: str, record: dict[str, Any], answers: list[dict[str, Any]]) -> Verdict:
     findings = [finding for answer in answers for finding in _findings(answer)]
     data = {"probes": [_shown(answer) for answer in answers], "url": plain(record.get("url") or "", 500),
+            **({"model": plain(record["model"], 200)} if record.get("model") else {}),
             "processes": [plain(one, 100) for one in _list(record.get("processes"))[:50]]}
     for level in _ORDER:
         words = [one.words for one in findings if one.level == level]

@@ -24,7 +24,8 @@ def _frame() -> dict[str, Any]:
 def init(app: Flask) -> None:
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True
-    app.jinja_env.filters.update(ago=clock.ago, stamp=clock.stamp, seconds=clock.seconds, plain=words.plain)
+    app.jinja_env.filters.update(ago=clock.ago, stamp=clock.stamp, seconds=clock.seconds, plain=words.plain,
+                                 moment=clock.moment)
     app.jinja_env.globals.update(
         {name: getattr(words, name) for name in (
             "count", "kind_label", "kind_of", "observed_text", "place_badge", "resource_badge", "run_badge", "run_name",

@@ -83,6 +83,15 @@ _WORDS: dict[type[Exception], tuple[int, str, str]] = {
 }
 
 
+_OF_LINK = {
+    "unknown_release": (404, "unknown_release", "There is no such release"),
+    "unknown_key": (404, "unknown_key", "There is no such key"),
+    "key_taken": (409, "key_taken", "This key is there already"),
+    "no_keys": (409, "no_keys", "Nothing has keys there yet"),
+    "keys_damaged": (409, "keys_damaged", "The keys cannot be changed now"),
+}
+
+
 def trouble(wrong: Exception) -> Trouble:
     """The answer to this exception; what nobody foresaw is logged and answered without its details."""
     if isinstance(wrong, RunsError):
@@ -91,8 +100,8 @@ def trouble(wrong: Exception) -> Trouble:
         return _of_refused(wrong)
     if isinstance(wrong, LinkError) and wrong.code.startswith("invalid_"):
         return Trouble(422, wrong.code, "This cannot be asked so", wrong.message)
-    if isinstance(wrong, LinkError) and wrong.code == "unknown_release":
-        return Trouble(404, wrong.code, "There is no such release", wrong.message)
+    if isinstance(wrong, LinkError) and wrong.code in _OF_LINK:
+        return Trouble(*_OF_LINK[wrong.code], wrong.message)
     if isinstance(wrong, CSRFError):
         return Trouble(400, "form_expired", "This form is out of date",
                        "Your session ended, or the page was open for long. Go back, reload it and send it again.")

@@ -8,7 +8,7 @@ from panel.catalog import Action, Kind, catalog
 from panel.runs import releases
 from panel.store.models import Resource
 from panel.store.places import Place
-from panel.web import byhand, plans, queries
+from panel.web import byhand, desk, plans, queries
 from panel.web.auth import signed_in
 from panel.web.database import database
 from panel.web.shown import shown_values
@@ -47,6 +47,10 @@ def day_to_day(kind: Kind | None, resource: Resource) -> list[Action]:
     return sorted(actions, key=lambda one: (one.dangerous, one.privilege != "deploy"))
 
 
+def _tells_figures(resource: Resource, kind: Kind | None) -> bool:
+    return kind is not None and "figures" in kind.offers and resource.applied_at is not None and bool(resource.places)
+
+
 @blueprint.get("/resources/<name>")
 @signed_in
 def show(name: str) -> str:
@@ -63,5 +67,6 @@ def show(name: str) -> str:
         places=[one for server in resource.servers if (one := resource.place_on(server))],
         releases=kept, went_back=releases.went_back(kept),
         commands=byhand.of_resource(resource, kind),
+        charts=desk.shown(resource.places[0]) if _tells_figures(resource, kind) else [],
         drift_lines=plans.lines(resource.drift.changes) if resource.drift else [],
         live={one.server_id: _live(one) for one in resource.places} if resource.group else {})

@@ -166,7 +166,7 @@ class Conversation:
 
 def _shown(record: dict[str, Any]) -> dict[str, Any]:
     """The parts of a record that the other side needs."""
-    shown: dict[str, Any] = {key: record[key] for key in ("kind", "name", "url", "broken") if key in record}
+    shown: dict[str, Any] = {key: record[key] for key in ("kind", "name", "url", "model", "broken") if key in record}
     files = [Path(one).name for one in record.get("files") or () if isinstance(one, str)]
     return {**shown, "processes": names.processes([*records.units(record.get("journal")), *files])}
 

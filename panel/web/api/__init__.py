@@ -27,6 +27,7 @@ def _unreadable(wrong: Unreadable) -> Response:
 
 
 from panel.web.api import (  # noqa: E402  they add routes
+    desk,
     groups,
     kinds,
     releases,
@@ -39,5 +40,5 @@ from panel.web.api import (  # noqa: E402  they add routes
     users,
 )
 
-__all__ = ["api", "groups", "kinds", "releases", "resources", "runs", "servers", "sites", "terminals", "tokens",
+__all__ = ["api", "desk", "groups", "kinds", "releases", "resources", "runs", "servers", "sites", "terminals", "tokens",
            "users"]

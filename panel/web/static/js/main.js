@@ -3,6 +3,7 @@ import { watchForms } from "./forms.js";
 import { watchLists } from "./rows.js";
 import { watchRun } from "./run.js";
 import { watchJournal } from "./journal.js";
+import { watchChat } from "./chat.js";
 import { offerPalette } from "./palette.js";
 
 document.documentElement.classList.add("js");
@@ -10,4 +11,5 @@ watchForms(document);
 watchLists();
 watchRun();
 watchJournal();
+watchChat();
 offerPalette();

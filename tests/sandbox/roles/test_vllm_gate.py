@@ -1,0 +1,139 @@
+"""The gate under systemd and behind nginx, in front of a fake engine: who reaches what, and that streams stay whole.
+
+Real vLLM stands behind it in tests/llm; what is looked at here is the same with any engine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.sandbox.roles.conftest import Ready
+
+pytestmark = [pytest.mark.sandbox, pytest.mark.every_release]
+NAME, DOMAIN, KEY = "chat", "chat.example.org", "sk-wo-test"
+ENGINE = Path(__file__).parents[2] / "fake_engine.py"
+#: What `main` has made by the time that it comes to the gate.
+BEFORE = """
+getent passwd wo-chat || useradd --system --comment "webops chat" --user-group --home-dir /srv/webops/chat wo-chat
+cd /srv/webops && mkdir -p chat && cd chat
+install -d -o webops-deploy -g webops-deploy -m 755 live
+install -d -o webops-deploy -g wo-chat -m 2750 env
+install -d -o wo-chat -g wo-chat -m 751 shared
+ln -sfn /run/webops-chat-a/engine.sock live/sock
+"""
+START = ("systemd-run", "--unit=fake-engine", "--uid=wo-chat", "--gid=wo-chat", "-pRuntimeDirectory=webops-chat-a",
+         "-pRuntimeDirectoryMode=0750", "-pUMask=0007", "python3", "/usr/local/lib/fake_engine.py",
+         "/run/webops-chat-a/engine.sock")
+#: What somebody on the server gets at a socket.
+GET = """
+import http.client, socket, sys
+asked = http.client.HTTPConnection("x")
+asked.sock = socket.socket(socket.AF_UNIX)
+asked.sock.connect(sys.argv[1])
+asked.request("GET", sys.argv[2])
+print(asked.getresponse().read().decode())
+"""
+DESK, FRONT = "/run/webops/chat.desk.sock", "/run/webops/chat.gate.sock"
+VALUES = {"vllm_model_model": "/srv/models/tiny", "vllm_model_domain": DOMAIN, "vllm_model_max_body": "20K"}
+
+
+def asked(ready: Ready, path: str, *options: str, body: object = None) -> str:
+    """Over HTTPS, as a client; the status follows the answer."""
+    data = ("-d", json.dumps(body), "-H", "Content-Type: application/json") if body is not None else ()
+    return ready.curl(f"https://{DOMAIN}{path}", "-k", "-w", "\n%{http_code}", *options, *data)
+
+
+def got(ready: Ready, user: str, socket: str, path: str) -> str:
+    return ready.run("runuser", "-u", user, "--", "python3", "-c", GET, socket, path, check=False)
+
+
+@pytest.fixture(scope="module")
+def gate(ready: Ready) -> Ready:
+    ready.run("sh", "-ec", BEFORE)
+    played = ready.play("vllm_model", NAME, VALUES, action="gate")
+    assert played.code == 0, played.words() or played.output
+    again = ready.play("vllm_model", NAME, VALUES, action="gate")
+    assert again.code == 0 and not again.changed, again.changed
+    ready.run("sh", "-c", "cat > /usr/local/lib/fake_engine.py", text=ENGINE.read_text())
+    ready.run(*START)
+    made = ready.play("ssl_cert", f"{NAME}-cert", {"ssl_cert_domain": DOMAIN, "ssl_cert_source": "self_signed"})
+    assert made.code == 0, made.words()
+    served = ready.play("nginx_vhost", f"{NAME}-vhost", {
+        "nginx_vhost_domain": DOMAIN, "nginx_vhost_certificate": f"{NAME}-cert",
+        "nginx_vhost_upstream": f"unix:{FRONT}", "nginx_vhost_max_body_size": "20K",
+        "nginx_vhost_streams": True, "nginx_vhost_errors": "json"})
+    assert served.code == 0, served.words()
+    digest = hashlib.sha256(KEY.encode()).hexdigest()
+    ready.run("runuser", "-u", "webops-deploy", "--", "sh", "-c", "cat > /srv/webops/chat/env/keys.json",
+              text=json.dumps({"keys": [{"name": "test", "sha256": digest}]}))
+    return ready
+
+
+def test_a_client_is_let_in_by_its_key_alone(gate: Ready) -> None:
+    body = {"model": "tiny", "messages": [{"role": "user", "content": "low water"}], "max_tokens": 2}
+    assert "low water" in asked(gate, "/v1/chat/completions", "-H", f"Authorization: Bearer {KEY}", body=body)
+    refused = asked(gate, "/v1/chat/completions", body=body)
+    assert refused.endswith("\n401") and "invalid_api_key" in refused
+    assert asked(gate, "/health") == '{"status": "ok"}\n200'
+    assert asked(gate, "/metrics").endswith("\n404")
+
+
+def test_a_stream_comes_through_nginx_as_it_is_written(gate: Ready) -> None:
+    body = json.dumps({"messages": [{"role": "user", "content": "tide"}], "max_tokens": 4, "stream": True,
+                       "pause": 0.5})
+    argv = ["curl", "-skN", "--max-time", "30", "--resolve", f"{DOMAIN}:443:{gate.server.address}", "-d", body,
+            "-H", f"Authorization: Bearer {KEY}", "-H", "Content-Type: application/json",
+            "-H", "Accept-Encoding: gzip", f"https://{DOMAIN}/v1/chat/completions"]
+    times, last = [], ""
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as client:
+        for line in client.stdout or ():
+            if line.startswith("data:"):
+                times.append(time.monotonic())
+                last = line.strip()
+    assert len(times) == 5 and last == "data: [DONE]"
+    assert all(later - earlier > 0.3 for earlier, later in pairwise(times[:4])), times
+
+
+def test_what_nginx_says_itself_is_json(gate: Ready) -> None:
+    large = asked(gate, "/v1/completions", "-H", f"Authorization: Bearer {KEY}", body={"prompt": "x" * 30_000})
+    assert large.endswith("\n413") and json.loads(large.rpartition("\n")[0])["error"]["code"] == "request_too_large"
+    gate.run("systemctl", "stop", f"wo-{NAME}.gate.socket", f"wo-{NAME}.desk.socket", f"wo-{NAME}.gate.service")
+    away = asked(gate, "/v1/models")
+    assert json.loads(away.rpartition("\n")[0])["error"]["code"] == "unavailable" and away.endswith("\n502")
+    gate.run("systemctl", "start", f"wo-{NAME}.gate.socket", f"wo-{NAME}.desk.socket")
+
+
+def test_the_desk_is_webops_deploys_alone_and_the_gate_nobodys(gate: Ready) -> None:
+    def may(user: str, path: str) -> bool:
+        done = got(gate, user, path, "/v1/models")
+        return "tiny" in done or "invalid_api_key" in done
+
+    assert may("webops-deploy", DESK)
+    assert not may("wo-chat", DESK) and not may("www-data", DESK) and not may("nobody", FRONT)
+    assert may("www-data", FRONT)
+    unit = gate.run("systemctl", "show", f"wo-{NAME}.gate.service", "-p", "MainPID,StateDirectory", "--value").split()
+    status = gate.run("cat", f"/proc/{unit[0]}/status")
+    assert "NoNewPrivs:\t1" in status and "Seccomp:\t2" in status
+    user = gate.run("ps", "-o", "user=", "-p", unit[0]).strip()
+    assert user not in ("root", "wo-chat", "www-data", "webops-deploy")
+    score = gate.run("systemd-analyze", "security", "--no-pager", f"wo-{NAME}.gate.service").splitlines()[-1]
+    assert float(score.split(":")[1].split()[0]) < 1.5, score
+
+
+def test_figures_survive_a_restart_and_go_with_the_resource(gate: Ready) -> None:
+    gate.run("systemctl", "restart", f"wo-{NAME}.gate.service")
+    assert json.loads(got(gate, "webops-deploy", DESK, "/webops/figures"))["keys"]["test"]["requests"] >= 1
+    gate.run("systemctl", "stop", "fake-engine")
+    removed = gate.play("vllm_model", NAME, {"vllm_model_remove_data": NAME}, action="remove")
+    assert removed.code == 0, removed.words() or removed.output
+    left = gate.run("sh", "-c", "ls -d /var/lib/webops-chat* /var/lib/private/webops-chat* /run/webops/chat* "
+                                "/etc/systemd/system/*chat* /etc/systemd/system/*/*chat* /srv/webops/chat "
+                                "/usr/local/lib/webops/gate 2>/dev/null || true")
+    assert left.strip() == ""
