@@ -16,6 +16,10 @@ RUN = {"cli.md": "tests/sandbox/test_cli_docs.py", "install.md": "tests/sandbox/
        "adopt.md": "tests/whole/test_adopt.py", "fleet.md": "tests/whole/test_fleet.py"}
 #: Commands elsewhere, and the test that runs them.
 PROVED = {
+    **{line: "tests/unit/test_model_doors.py" for line in (
+        "webops model keys add chat website --requests 60 --tokens 100000", "webops model keys list chat",
+        "webops model keys revoke chat website", "webops model bench chat --clients 1,2 --seconds 5",
+        'webops model chat chat "What is low water?" --system "Be brief." --max-tokens 60')},
     "make demo": "tests/whole/test_demo.py",
     "make test": ".ci/run",
     "make run": "tests/unit/test_cli_processes.py",  # it is `webops up`

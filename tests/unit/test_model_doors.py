@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import threading
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from cli import panel as cli_panel
 from cli.exits import Exit
 from cli.main import root
 from panel.link import client
+from panel.settings import ROOT
 from tests.believable import PASSWORD, fill_people
 from tests.modelled import Modelled, model
 from tests.panels import forget_connections, send, sign_in, token_of
@@ -177,6 +180,14 @@ def test_a_measurement_in_a_terminal(webops: Any) -> None:
     assert rows[0]["tokens_per_second"] > 0 and rows[0]["failed"] == 0
 
 
+def test_the_commands_of_the_document(webops: Any) -> None:
+    lines = re.findall(r"^webops (model .*)$", (ROOT / "docs" / "llm.md").read_text(), re.MULTILINE)
+    assert len(lines) >= 5
+    for line in lines:
+        done = webops(*shlex.split(line))
+        assert done.exit_code == Exit.OK, (line, done.output)
+
+
 # Pages.
 
 def test_keys_in_a_browser(ada: FlaskClient, model: Modelled) -> None:
@@ -198,8 +209,6 @@ def test_a_chat_without_a_script(ada: FlaskClient) -> None:
     assert "low &lt;b&gt;water&lt;/b&gt; " in first and "tokens read, 2 written" in first
     history = re.search(r'name="history" value="([^"]+)"', first)
     assert history
-    from html import unescape
-
     second = ada.post("/resources/chat/chat", data={
         "csrf_token": token_of(first), "message": "more", "history": unescape(history[1]), "max_tokens": "1"}).text
     assert second.count('class="chat__one ') == 4
@@ -212,8 +221,6 @@ def test_a_chat_with_a_script_streams_and_rewrites_the_request(ada: FlaskClient)
                        temperature="0.5"))
     assert told[0][0] == "snippets" and told[-1][0] == "done"
     curl, python, script = (told[0][1][name] for name in ("curl", "Python", "JavaScript"))
-    import shlex
-
     body = json.loads(shlex.split(curl.replace("\\\n", ""))[-1])
     assert body == {"model": "chat", "messages": [{"role": "user", "content": "it's water"}], "temperature": 0.5,
                     "max_tokens": 3}
