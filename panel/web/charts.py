@@ -93,6 +93,8 @@ class Plot:
 
     def _now(self, read: Read, show: Show) -> str:
         value = read(self._points[-1]) if self._points else None
+        if value is None and self._points and self._points[-1].running is not None and show is _seconds:
+            return "no request"  # the engine told its figures, and nothing was asked since the look before
         return "unknown" if value is None else show(value)
 
     def _path(self, read: Read, most: float) -> str:
@@ -110,7 +112,7 @@ class Plot:
 
 
 def _rate(value: float) -> str:
-    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
+    return f"{value:,.0f}" if value >= 10 or value == 0 else f"{value:.1f}"
 
 
 def _count(value: float) -> str:
