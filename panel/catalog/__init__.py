@@ -10,11 +10,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 from panel.catalog.kinds import Action, BrokenRole, Include, Kind, Parameter, read_kind
+from panel.catalog.presets import Preset, Presets
 from panel.catalog.values import Cleaned, Problem, Refused, clean, merge_secrets, overlay, part_values
 from panel.settings import ROOT, settings
 
-__all__ = ["Action", "BrokenRole", "Catalog", "Cleaned", "Include", "Kind", "NoSuchKind", "Parameter", "Problem",
-           "Refused", "catalog", "clean", "merge_secrets", "overlay", "part_values"]
+__all__ = ["Action", "BrokenRole", "Catalog", "Cleaned", "Include", "Kind", "NoSuchKind", "Parameter", "Preset",
+           "Presets", "Problem", "Refused", "catalog", "clean", "merge_secrets", "overlay", "part_values"]
 
 
 class NoSuchKind(LookupError):
@@ -59,13 +60,12 @@ def _sources() -> list[tuple[Path, Path, str]]:
     return [one for one in found if (one[0] / "meta" / "argument_specs.yml").exists()]
 
 
-def _age(role: Path) -> tuple[int, int]:
-    spec, kind = role / "meta" / "argument_specs.yml", role / "meta" / "kind.yml"
-    return spec.stat().st_mtime_ns, kind.stat().st_mtime_ns if kind.exists() else 0
+def _age(role: Path) -> tuple[int, ...]:
+    return tuple(file.stat().st_mtime_ns for file in sorted((role / "meta").glob("*.yml")))
 
 
 @lru_cache(maxsize=4)
-def _read(sources: tuple[tuple[Path, Path, str], ...], _ages: tuple[tuple[int, int], ...]) -> Catalog:
+def _read(sources: tuple[tuple[Path, Path, str], ...], _ages: tuple[tuple[int, ...], ...]) -> Catalog:
     kinds: dict[str, Kind] = {}
     broken: dict[str, str] = {}
     for role, playbook, addon in sources:

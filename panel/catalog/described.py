@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from panel.catalog.kinds import Action, Kind, Parameter
@@ -15,6 +16,8 @@ def described(kind: Kind) -> dict[str, Any]:
         "offers": list(kind.offers),
         "actions": {name: _action(action) for name, action in kind.actions.items()},
         "includes": [{"kind": one.kind, "as": one.suffix} for one in kind.includes],
+        "presets": [asdict(one) for one in kind.presets.all], "presets_label": kind.presets.label,
+        "presets_dated": kind.presets.dated,
     }
 
 

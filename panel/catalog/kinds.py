@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from panel.catalog import formats
+from panel.catalog.presets import Presets, read_presets
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 #: An option without a word in kind.yml's `formats:` gets the format its name ends with.
@@ -110,6 +111,7 @@ class Kind:
     addon: str = ""
     #: What else can be had of a resource beside actions: keys, figures, chat.
     offers: tuple[str, ...] = ()
+    presets: Presets = Presets()
 
     @property
     def main(self) -> Action:
@@ -136,7 +138,7 @@ def read_kind(path: Path, playbook: Path, addon: str = "") -> Kind:
         title=meta.get("title", ""), link=bool(meta.get("link", False)),
         groups=tuple(dict.fromkeys(groups.values())), actions=actions,
         includes=tuple(_includes(path, meta)), path=path, playbook=playbook, addon=addon,
-        offers=_offers(path, meta))
+        offers=_offers(path, meta), presets=_presets(path, meta, actions["main"]))
 
 
 def _yaml(path: Path) -> dict[str, Any]:
@@ -149,6 +151,22 @@ def _yaml(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise BrokenRole(f"{path} holds no mapping.")
     return data
+
+
+def _presets(path: Path, meta: Mapping[str, Any], main: Action) -> Presets:
+    if "presets" not in meta:
+        return Presets()
+    file = path / "meta" / str(meta["presets"])
+    data = _yaml(file)
+
+    def full_name(key: str) -> str | None:
+        parameter = main.parameter(key)
+        return parameter.name if parameter and not parameter.secret else None
+
+    try:
+        return read_presets(data, full_name)
+    except ValueError as wrong:
+        raise BrokenRole(f"{file}: {wrong}.") from wrong
 
 
 def _groups(meta: Mapping[str, Any]) -> dict[str, str]:

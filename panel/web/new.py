@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response
 
-from panel.catalog import Kind, Problem, Refused, catalog, clean, formats
+from panel.catalog import Kind, Preset, Problem, Refused, catalog, clean, formats
 from panel.runs import keys, plans
 from panel.runs import resources as wishes
 from panel.runs.errors import RunsError
@@ -36,10 +36,11 @@ def choose() -> str:
 
 def _form(kind: Kind, entered: fields.Entered, *, resource: Resource | None = None, name: str = "", server: str = "",
           problems: Sequence[Problem] = (), trouble: str = "") -> str:
+    preset = _preset(kind)
     kept = secret_names(resource) if resource else {}
     public = keys.public_of(resource, kind) if resource else {}
     return render_template(
-        "form.html", here="resources", kind=kind, resource=resource, name=name, server=server,
+        "form.html", here="resources", kind=kind, resource=resource, name=name, server=server, preset=preset,
         groups=fields.groups(kind.main, entered, kept, problems, public), problems=problems, trouble=trouble,
         servers=queries.servers(database()), server_groups=queries.groups(database()),
         beside={one.parameter: one.message for one in problems})
@@ -100,12 +101,22 @@ def _from_run(kind: Kind) -> Run | None:
     return run if run is not None and run.kind == kind.name and run.action == "main" else None
 
 
+def _preset(kind: Kind) -> Preset | None:
+    """`?preset=`: the form begins with values that the role knows to work."""
+    return kind.presets.find(request.args.get("preset", ""))
+
+
+def _begun(kind: Kind, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    preset = _preset(kind)
+    return kind.presets.begin(values, preset) if preset else values
+
+
 @blueprint.get("/new/<kind_name>")
 @signed_in
 def fill(kind_name: str) -> str:
     kind = catalog().kind(kind_name)
     run = _from_run(kind)
-    entered = fields.from_values(kind.main, run.values, {}) if run else {}
+    entered = fields.from_values(kind.main, _begun(kind, run.values if run else {}), {})
     return _form(kind, entered, name=run.resource_name if run else "", server=request.args.get("server", ""))
 
 
@@ -132,7 +143,7 @@ def edit(name: str) -> str:
     kind = catalog().kind(resource.kind)
     run = _from_run(kind)
     values = run.values if run is not None and run.resource_id == resource.id else resource.values
-    entered = fields.from_values(kind.main, values, secret_names(resource))
+    entered = fields.from_values(kind.main, _begun(kind, values), secret_names(resource))
     return _form(kind, entered, resource=resource, name=name, server=resource.where.name)
 
 

@@ -31,7 +31,30 @@ async function copy(button) {
   setTimeout(() => { button.textContent = "Copy"; }, 1600);
 }
 
+/** Fill in the fields that a preset decides, from its own page; what else was typed stays. */
+async function fillIn(link) {
+  const answer = await fetch(link.href, { headers: { Accept: "text/html" }, redirect: "error" });
+  if (!answer.ok) throw new Error(String(answer.status));
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const old = document.getElementById("presets");
+  for (const name of old.dataset.presets.split(" ")) {
+    const to = document.getElementsByName(name), from = fresh.getElementsByName(name);
+    for (let place = 0; place < to.length; place++) {
+      if (to[place].type === "radio") to[place].checked = from[place].checked;
+      else to[place].value = from[place].value;
+    }
+  }
+  old.replaceWith(fresh.getElementById("presets"));
+  document.querySelector("#presets [aria-current]").focus();
+}
+
 export function watchForms(page) {
+  page.addEventListener("click", (event) => {
+    const preset = event.target.closest?.("[data-preset]");
+    if (!preset || event.metaKey || event.ctrlKey || event.shiftKey) return;
+    event.preventDefault();
+    fillIn(preset).catch(() => { location.href = preset.href; });
+  });
   page.addEventListener("click", (event) => {
     const button = event.target.closest?.("button");
     if (!button) return;

@@ -1,0 +1,124 @@
+"""Says whether a server can serve a model, before anything is fetched or changed. Looks there, judges here.
+
+Arguments: `name`, the resource; `wanted`, values of the role by their short names (model, revision, hub, engine, version,
+gpus, tensor_parallel, gpu_memory, kv_cache, max_length, dtype, quantization, max_sequences, eager, arguments,
+trust_remote_code, memory); `token`, for the hub; `models`, the directory of downloads; `engines`, per engine its
+`directory`, the `bytes` that it takes where it is still to be installed, and the `cuda` that it needs; `sockets` that
+must be free; `catalogue`, a file with presets.
+Returns engine, gpus, beside (whether a second one fits while one runs), directory (where the model lies, or will lie),
+commit, files, complete (whether they are all there), download (bytes), webops_plan.
+Fails with msg, next and journal in an operator's words.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import yaml
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+PLUGINS = Path(__file__).resolve().parent.parent
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_SIZES = ("kv_cache", "memory")
+
+
+def load(name: str, home: Path) -> ModuleType:
+    """A package (or a module) of ours, which Ansible's own import paths do not reach."""
+    if name not in sys.modules:
+        package = home.is_dir()
+        spec = importlib.util.spec_from_file_location(
+            name, home / "__init__.py" if package else home, submodule_search_locations=[str(home)] if package else None)
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+def plain(value: Any) -> Any:
+    """Ansible's own kinds of text and lists, as Python's."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return str(value) if isinstance(value, str) else value
+
+
+def size(text: str) -> int:
+    """Bytes of 512M, 1.5G; 0 where nothing is said."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([KMGT]?)i?B?", text.strip())
+    return int(float(found[1]) * _UNITS[found[2]]) if found else 0
+
+
+def presets(path: str) -> list[dict[str, Any]]:
+    """The catalogue's models; none where there is no such file."""
+    file = Path(path)
+    data = yaml.safe_load(file.read_text(encoding="utf-8")) if path and file.exists() else {}
+    return list((data or {}).get("presets") or [])
+
+
+def answer(arguments: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
+    """The result of the task for what was seen."""
+    package = load("webops_model_package", PLUGINS / "model")
+    engine = arguments["engines"].get(str(facts.get("engine") or "cpu")) or {}
+    given = {**arguments["wanted"], "cuda": engine.get("cuda", ""), "engine_bytes": engine.get("bytes", 0)}
+    given.update({key: size(str(given.get(key) or "")) for key in _SIZES})
+    verdict = package.judge(given, facts, presets(str(arguments.get("catalogue") or "")))
+    result = {"changed": False, "engine": verdict.engine, "gpus": verdict.gpus, "beside": verdict.beside,
+              "download": verdict.figures.get("download", 0), "webops_plan": {"model": verdict.figures},
+              "webops_summary": verdict.sentence,
+              **place(facts.get("model") or {}, package, bool(given.get("trust_remote_code")))}
+    return {**result, **refusal(verdict.problems)} if verdict.problems else result
+
+
+def place(seen: dict[str, Any], package: ModuleType, code: bool) -> dict[str, Any]:
+    """Where the model lies (or will lie), its files, and whether all of them are there."""
+    files = package.loaded(seen.get("files") or [], code)
+    if seen.get("source") != "hub":
+        return {"directory": seen.get("id", ""), "commit": "", "files": [], "complete": True}
+    names = [str(one["name"]) for one in files]
+    return {"directory": seen.get("snapshot", ""), "commit": seen.get("commit", ""), "files": names,
+            "complete": set(names) <= set(seen.get("here") or [])}
+
+
+def refusal(problems: list[Any]) -> dict[str, Any]:
+    """All of them, the first in full: a person should not have to run this again for each."""
+    first, rest = problems[0], problems[1:]
+    more = f" (And {len(rest)} more: {' '.join(one.message for one in rest)})" if rest else ""
+    return {"failed": True, "changed": False, "msg": first.message + more, "next": first.next, "code": first.code,
+            "codes": [one.code for one in problems], "journal": [f"{one.message} {one.next}" for one in problems]}
+
+
+class ActionModule(ActionBase):
+    """Sends the program that looks along with the module, and judges what it saw."""
+
+    TRANSFERS_FILES = False
+    _VALID_ARGS = frozenset(("name", "wanted", "token", "models", "engines", "sockets", "catalogue"))
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        arguments = plain(dict(self._task.args))
+        if unknown := set(arguments) - self._VALID_ARGS:
+            raise AnsibleActionFail(f"webops_model_preflight does not know: {', '.join(sorted(unknown))}")
+        wanted = arguments["wanted"]
+        sender = load("webops_sender", PLUGINS / "action" / "webops_fetch.py")
+        asked = {
+            "name": arguments["name"], "token": arguments.get("token") or "", "source": sender.program("report", "model_look"),
+            "question": {
+                "model": wanted["model"], "revision": wanted.get("revision") or "", "hub": wanted.get("hub") or "",
+                "engine": wanted.get("engine") or "auto", "models": arguments["models"],
+                "engines": {one: said["directory"] for one, said in arguments["engines"].items()},
+                "sockets": arguments.get("sockets") or [],
+            },
+        }
+        looked = self._execute_module(module_args=asked, task_vars=task_vars)
+        if looked.get("failed") or "facts" not in looked:
+            result.update(looked)
+            result.get("invocation", {}).get("module_args", {}).pop("source", None)
+            return result
+        result.update(answer(arguments, looked["facts"]))
+        return result
