@@ -83,6 +83,8 @@ def for_action(kind: dict[str, Any], action_name: str, do: Doing | None = None, 
         (do or _run)(ctx, kind, action, params)
 
     own = [one for one in _own(action) if not (do and one.name in _NOT_PLANNED)]
+    if kind["presets"] and action_name == "main":
+        own.append(_preset_option(kind))
     words = action["help"] or action["summary"] or action["label"]
     return click.Command(action_name, params=[*_arguments(action), *options.options(action), *own, *instead],
                          help=f"{kind['label']}: {words}", callback=click.pass_context(run))
@@ -130,6 +132,24 @@ def _own(action: dict[str, Any]) -> list[click.Parameter]:
     return found + (_secret_options() if list(options.secret_names(action)) else [])
 
 
+def _preset_option(kind: dict[str, Any]) -> click.Option:
+    named = ", ".join(one["name"] for one in kind["presets"])
+    return click.Option(["webops_preset", "--preset"], metavar="NAME",
+                        help=f"{kind['presets_label']}: begin with its values. {named}.")
+
+
+def _begun(kind: dict[str, Any], name: str | None) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Values of the preset of this name, and parameters that go back to their defaults, as others would set them."""
+    if not name:
+        return {}, ()
+    chosen = next((one for one in kind["presets"] if one["name"] == name), None)
+    if chosen is None:
+        named = ", ".join(one["name"] for one in kind["presets"])
+        raise Stop(f"There is no preset '{name}' of {kind['label']}.", Exit.USAGE, next_step=f"there are: {named}")
+    all_names = {one for preset in kind["presets"] for one in preset["values"]}
+    return dict(chosen["values"]), tuple(sorted(all_names - set(chosen["values"])))
+
+
 def _secret_options() -> list[click.Parameter]:
     return [
         click.Option(["webops_ask", "--ask"], multiple=True, metavar="PARAMETER",
@@ -159,8 +179,10 @@ def wished(kind: dict[str, Any], action: dict[str, Any], params: dict[str, Any])
 
     file = values_file.read(Path(params["webops_values"])) if params["webops_values"] else {}
     short = {one["key"]: one["name"] for one in action["parameters"]}
-    values = {short.get(name, name): value for name, value in file.items() if name != f"{kind['name']}_name"}
-    values |= options.given(action, params)
+    begun, anew = _begun(kind, params.get("webops_preset"))
+    given = {short.get(name, name): value for name, value in file.items() if name != f"{kind['name']}_name"}
+    given |= options.given(action, params)
+    values = begun | given
     if words := params.get("webops_words"):
         parameter = _words_of(action)
         assert parameter
@@ -168,7 +190,8 @@ def wished(kind: dict[str, Any], action: dict[str, Any], params: dict[str, Any])
     secrets = asking.secrets(action, params.get("webops_ask", ()), params.get("webops_secret_file", ()),
                              params.get("webops_secret_stdin"))
     return Wish(kind["name"], params["webops_resource"], action["name"], values, secrets,
-                params.get("webops_unset", ()), params.get("webops_server"), params.get("webops_group"),
+                (*params.get("webops_unset", ()), *(one for one in anew if one not in given)),
+                params.get("webops_server"), params.get("webops_group"),
                 params.get("webops_on", ()), params.get("webops_batch"), params.get("webops_check", True),
                 params["webops_timeout"])
 

@@ -12,7 +12,7 @@ Parameter = dict[str, Any]
 
 #: Flags that the commands have themselves; a parameter of such a name is written with its full name.
 OWN = frozenset({"server", "check", "values", "no-wait", "timeout", "json", "local", "ask", "secret-file",
-                 "secret-stdin", "unset", "help", "yes", "group", "on", "batch"})
+                 "secret-stdin", "unset", "help", "yes", "group", "on", "batch", "preset"})
 
 
 def flag(parameter: Parameter) -> str:

@@ -1,6 +1,6 @@
-"""A small hub of models on loopback, because no real one is asked in tests. It speaks the hub's own paths: what is known
-of a model and its files, each file at a commit, ranges, digests, redirects of large files to another address, tokens,
-gated and private models, and the codes of its refusals (X-Error-Code)."""
+"""A small hub of models on loopback, because no real one is asked in tests. It speaks the hub's own paths: what is
+known of a model and its files, each file at a commit, ranges, digests, redirects of large files to another address,
+tokens, gated and private models, and the codes of its refusals (X-Error-Code)."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ class Hub:
     repositories: dict[str, Repository] = field(default_factory=dict)
     #: Token -> whether its owner was let in to gated models.
     tokens: dict[str, bool] = field(default_factory=dict)
+    #: Method, path, headers by names in lower case.
     asked: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     #: After so many bytes of a large file the connection breaks, as often as said.
     breaks_after: int = 0
@@ -62,7 +63,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self, whole: bool) -> None:
         path = unquote(urlsplit(self.path).path)
-        self.hub.asked.append((self.command, path, dict(self.headers)))
+        self.hub.asked.append((self.command, path, {name.lower(): value for name, value in self.headers.items()}))
         try:
             if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/revision/(.+)", path):
                 self._json(self._about(found[1], found[2]))
@@ -117,7 +118,8 @@ class _Handler(BaseHTTPRequestHandler):
         if path.endswith(LARGE):
             # Another name of this machine, as large files come from another host; the token has no business there.
             port = urlsplit(self.hub.address).port
-            self._answer(302, b"", {**headers, "X-Linked-Etag": f'"{_digest(content)}"', "X-Linked-Size": str(len(content)),
+            self._answer(302, b"", {**headers, "X-Linked-Etag": f'"{_digest(content)}"',
+                                    "X-Linked-Size": str(len(content)),
                                     "Location": f"http://localhost:{port}/large/{name}/{path}"})
         else:
             self._bytes(content, whole, headers)
@@ -129,7 +131,8 @@ class _Handler(BaseHTTPRequestHandler):
         part = content[start:end]
         more = {"Content-Range": f"bytes {start}-{start + len(part) - 1}/{len(content)}"} if wanted else {}
         self._answer(206 if wanted else 200, part if whole else b"", {
-            "ETag": f'"{_digest(content)}"', "Accept-Ranges": "bytes", **headers, **more, "Content-Length": str(len(part))})
+            "ETag": f'"{_digest(content)}"', "Accept-Ranges": "bytes", **headers, **more,
+            "Content-Length": str(len(part))})
 
     def _json(self, said: Any) -> None:
         self._answer(200, json.dumps(said).encode(), {"Content-Type": "application/json"})

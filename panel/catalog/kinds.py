@@ -111,7 +111,7 @@ class Kind:
     addon: str = ""
     #: What else can be had of a resource beside actions: keys, figures, chat.
     offers: tuple[str, ...] = ()
-    presets: Presets = Presets()
+    presets: Presets = field(default_factory=Presets)
 
     @property
     def main(self) -> Action:

@@ -68,5 +68,7 @@ def _preset(one: Mapping[str, Any], full_name: Callable[[str], str | None]) -> P
         if name is None:
             raise ValueError(f"the preset '{one['name']}' has a value for '{key}', which is no parameter")
         values[name] = value
-    facts = tuple(Fact(str(fact["label"]), str(fact["value"]), str(fact.get("source", ""))) for fact in one.get("facts", []))
-    return Preset(str(one["name"]), str(one["label"]), str(one.get("summary", "")), str(one.get("why", "")), values, facts)
+    facts = tuple(Fact(str(fact["label"]), str(fact["value"]), str(fact.get("source", "")))
+                  for fact in one.get("facts", []))
+    return Preset(str(one["name"]), str(one["label"]), str(one.get("summary", "")), str(one.get("why", "")), values,
+                  facts)

@@ -1,12 +1,12 @@
 """Says whether a server can serve a model, before anything is fetched or changed. Looks there, judges here.
 
-Arguments: `name`, the resource; `wanted`, values of the role by their short names (model, revision, hub, engine, version,
-gpus, tensor_parallel, gpu_memory, kv_cache, max_length, dtype, quantization, max_sequences, eager, arguments,
+Arguments: `name`, the resource; `wanted`, values of the role by their short names (model, revision, hub, engine,
+version, gpus, tensor_parallel, gpu_memory, kv_cache, max_length, dtype, quantization, max_sequences, eager, arguments,
 trust_remote_code, memory); `token`, for the hub; `models`, the directory of downloads; `engines`, per engine its
-`directory`, the `bytes` that it takes where it is still to be installed, and the `cuda` that it needs; `sockets` that
-must be free; `catalogue`, a file with presets.
+`directory`, the `bytes` that it takes where it is still to be installed, the `cuda` that it needs and the `kv_cache`
+that it gets where none is given; `sockets` that must be free; `catalogue`, a file with presets.
 Returns engine, gpus, beside (whether a second one fits while one runs), directory (where the model lies, or will lie),
-commit, files, complete (whether they are all there), download (bytes), webops_plan.
+commit, files, complete (whether they are all there), needs (bytes: weights, total, download …), webops_plan.
 Fails with msg, next and journal in an operator's words.
 """
 
@@ -31,9 +31,8 @@ _SIZES = ("kv_cache", "memory")
 def load(name: str, home: Path) -> ModuleType:
     """A package (or a module) of ours, which Ansible's own import paths do not reach."""
     if name not in sys.modules:
-        package = home.is_dir()
-        spec = importlib.util.spec_from_file_location(
-            name, home / "__init__.py" if package else home, submodule_search_locations=[str(home)] if package else None)
+        file, inside = (home / "__init__.py", [str(home)]) if home.is_dir() else (home, None)
+        spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=inside)
         sys.modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[name])
     return sys.modules[name]
@@ -66,13 +65,23 @@ def answer(arguments: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
     package = load("webops_model_package", PLUGINS / "model")
     engine = arguments["engines"].get(str(facts.get("engine") or "cpu")) or {}
     given = {**arguments["wanted"], "cuda": engine.get("cuda", ""), "engine_bytes": engine.get("bytes", 0)}
+    given["kv_cache"] = given.get("kv_cache") or engine.get("kv_cache", "")
     given.update({key: size(str(given.get(key) or "")) for key in _SIZES})
     verdict = package.judge(given, facts, presets(str(arguments.get("catalogue") or "")))
+    seen = facts.get("model") or {}
     result = {"changed": False, "engine": verdict.engine, "gpus": verdict.gpus, "beside": verdict.beside,
-              "download": verdict.figures.get("download", 0), "webops_plan": {"model": verdict.figures},
-              "webops_summary": verdict.sentence,
-              **place(facts.get("model") or {}, package, bool(given.get("trust_remote_code")))}
+              "needs": verdict.figures, "webops_plan": plan(seen, verdict), "webops_summary": verdict.sentence,
+              **place(seen, package, bool(given.get("trust_remote_code")))}
     return {**result, **refusal(verdict.problems)} if verdict.problems else result
+
+
+def plan(seen: dict[str, Any], verdict: Any) -> dict[str, Any]:
+    """What a person wants to know beforehand; a plan is held to the commit."""
+    told: dict[str, Any] = {"model": {**verdict.figures, "sentence": verdict.sentence}} if verdict.figures else {}
+    for key, commit in (("commit", seen.get("commit")), ("from", seen.get("live"))):
+        if commit:
+            told[key] = {"id": commit, "short": commit[:7], "subject": seen.get("id", ""), "author": "", "at": ""}
+    return told
 
 
 def place(seen: dict[str, Any], package: ModuleType, code: bool) -> dict[str, Any]:
@@ -93,6 +102,18 @@ def refusal(problems: list[Any]) -> dict[str, Any]:
             "codes": [one.code for one in problems], "journal": [f"{one.message} {one.next}" for one in problems]}
 
 
+def held(task_vars: dict[str, Any]) -> str:
+    """The commit that a plan was made for; `live`: the one that serves."""
+    planned = task_vars.get("webops_planned")
+    return str(planned.get("commit") or "") if isinstance(planned, dict) else ""
+
+
+def revision(wanted: dict[str, Any], task_vars: dict[str, Any]) -> str:
+    """What was planned is what is fetched, wherever the branch went meanwhile."""
+    commit = held(task_vars)
+    return commit if commit and commit != "live" else str(wanted.get("revision") or "")
+
+
 class ActionModule(ActionBase):
     """Sends the program that looks along with the module, and judges what it saw."""
 
@@ -107,9 +128,11 @@ class ActionModule(ActionBase):
         wanted = arguments["wanted"]
         sender = load("webops_sender", PLUGINS / "action" / "webops_fetch.py")
         asked = {
-            "name": arguments["name"], "token": arguments.get("token") or "", "source": sender.program("report", "model_look"),
+            "name": arguments["name"], "token": arguments.get("token") or "",
+            "source": sender.program("report", "model_look"),
+            "live": held(task_vars or {}) == "live",
             "question": {
-                "model": wanted["model"], "revision": wanted.get("revision") or "", "hub": wanted.get("hub") or "",
+                "model": wanted["model"], "revision": revision(wanted, task_vars or {}), "hub": wanted.get("hub") or "",
                 "engine": wanted.get("engine") or "auto", "models": arguments["models"],
                 "engines": {one: said["directory"] for one, said in arguments["engines"].items()},
                 "sockets": arguments.get("sockets") or [],

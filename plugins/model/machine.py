@@ -44,7 +44,8 @@ def wish(wanted: Mapping[str, Any], engine_name: str) -> Wish:
     more = {str(one["name"]): str(one.get("value", "")) for one in wanted.get("arguments") or []}
     batched = more.get("max-num-batched-tokens", "")
     return Wish(
-        engine=engine_name, dtype=str(wanted.get("dtype") or "auto"), quantization=str(wanted.get("quantization") or ""),
+        engine=engine_name, dtype=str(wanted.get("dtype") or "auto"),
+        quantization=str(wanted.get("quantization") or ""),
         max_length=int(wanted.get("max_length") or 0), max_sequences=int(wanted.get("max_sequences") or 0),
         batched=int(batched) if batched.isdigit() else 0, kv_cache=int(wanted.get("kv_cache") or 0),
         kv_dtype=more.get("kv-cache-dtype", "auto"), gpu_memory=float(wanted.get("gpu_memory") or 0.9),
@@ -99,8 +100,10 @@ def _driver(wanted: Mapping[str, Any], facts: Mapping[str, Any]) -> list[Problem
     if enough:
         return []
     speaks = f", which speaks CUDA {has}" if has else ""
-    return [Problem("old_driver", f"The NVIDIA driver is {driver or 'too old'}{speaks}; this engine needs CUDA {needed}.",
-                    f"Install driver {oldest} or newer, or an older version of the engine.")]
+    return [Problem(
+        "old_driver",
+        f"The NVIDIA driver is {driver or 'too old'}{speaks}; this engine needs CUDA {needed}.",
+        f"Install driver {oldest} or newer, or an older version of the engine.")]
 
 
 def _numbers(version: str) -> tuple[int, ...]:
@@ -158,13 +161,16 @@ def taken(chosen: list[Place], all_places: list[Place], found: Need, wish_: Wish
             continue
         share = int(one.room.free / one.room.total * 100 - 1) / 100
         choices = ["stop that process" if one.processes else "free that memory"]
-        choices += [f"choose GPU {other.index}" for other in all_places if other not in chosen and other.unhindered(wish_)][:1]
+        others = [other.index for other in all_places if other not in chosen and other.unhindered(wish_)]
+        choices += [f"choose GPU {index}" for index in others[:1]]
         if share > 0 and found.total <= one.room.total * share:
             choices.append(f"lower the share of the GPU's memory to {share}")
-        return [Problem("gpu_taken", f"GPU {one.index} has {size(one.room.free)} of its {size(one.room.total)} free, but the "
-                        f"engine wants {size(one.room.usable(wish_))} ({wish_.gpu_memory}) to itself. {_holders(one)}",
-                        ", ".join(choices[:-1]).capitalize() + " or " + choices[-1] + "." if choices[1:]
-                        else choices[0].capitalize() + ".")]
+        return [Problem(
+            "gpu_taken",
+            f"GPU {one.index} has {size(one.room.free)} of its {size(one.room.total)} free, but the "
+            f"engine wants {size(one.room.usable(wish_))} ({wish_.gpu_memory}) to itself. {_holders(one)}",
+            ", ".join(choices[:-1]).capitalize() + " or " + choices[-1] + "." if choices[1:]
+            else choices[0].capitalize() + ".")]
     return []
 
 

@@ -21,10 +21,19 @@ _CAPABILITY = {"awq": 7.5, "gptq": 7.0, "bitsandbytes": 7.0, "fp8": 7.5, "mxfp4"
 _SAME = {"awq_marlin": "awq", "gptq_marlin": "gptq"}
 
 
+#: What the hardened unit of the engine does not see.
+_HIDDEN = ("/home/", "/root/", "/tmp/", "/var/tmp/", "/run/user/", "/etc/webops/", "/var/lib/webops/")  # noqa: S108
+
+
 def understood(wanted: Mapping[str, Any], facts: Mapping[str, Any], engine: str,
                ) -> tuple[Shape | None, int, list[Problem]]:
     """The model's shape, bytes of its weights, and what is wrong with it."""
     seen = facts.get("model") or {}
+    if str(wanted["model"]).startswith(_HIDDEN):
+        return None, 0, [Problem(
+            "hidden_place",
+            f"{wanted['model']} cannot be seen by the engine, which has no access to "
+            "/home, /root and /tmp.", "Move the model below /srv, such as /srv/models.")]
     if wrong := seen.get("problem"):
         return None, 0, [_absent(wanted, wrong)]
     files = seen.get("files") or []
@@ -77,9 +86,11 @@ def _no_weights(wanted: Mapping[str, Any], files: list[Mapping[str, Any]]) -> Pr
 def _served(wanted: Mapping[str, Any], shape: Shape, facts: Mapping[str, Any]) -> list[Problem]:
     """Whether the engine knows its architecture, without code of the repository."""
     if shape.remote_code and not wanted.get("trust_remote_code") and not _knows(shape, wanted, facts):
-        return [Problem("remote_code", f"{wanted['model']} brings Python code of its own (auto_map in its config.json), "
-                        "which the engine would run on this server as the model's user.",
-                        "Read that code, pin the revision, and turn on trust_remote_code; or choose another model.")]
+        return [Problem(
+            "remote_code",
+            f"{wanted['model']} brings Python code of its own (auto_map in its config.json), "
+            "which the engine would run on this server as the model's user.",
+            "Read that code, pin the revision, and turn on trust_remote_code; or choose another model.")]
     if _knows(shape, wanted, facts) or wanted.get("trust_remote_code"):
         return []
     name = next(iter(shape.architectures), "(none)")
@@ -106,25 +117,31 @@ def unfit(method: str, engine: str, capability: float) -> str:
 def _quantized(wanted: Mapping[str, Any], shape: Shape, engine: str, facts: Mapping[str, Any]) -> list[Problem]:
     asked = _SAME.get(str(wanted.get("quantization") or ""), str(wanted.get("quantization") or ""))
     if shape.quantization and asked and asked != shape.quantization:
-        return [Problem("wrong_quantization", f"{wanted['model']} is quantized with {shape.quantization}, not with {asked}.",
-                        "Leave quantization empty: the engine reads it from the model.")]
+        return [Problem(
+            "wrong_quantization",
+            f"{wanted['model']} is quantized with {shape.quantization}, not with {asked}.",
+            "Leave quantization empty: the engine reads it from the model.")]
     if asked in ("awq", "gptq", "compressed-tensors", "mxfp4") and not shape.quantization:
-        return [Problem("not_quantized", f"{wanted['model']} is not quantized, and {asked} cannot be done while loading.",
-                        f"Choose a repository that holds it quantized with {asked}, or use fp8 or bitsandbytes.")]
+        return [Problem(
+            "not_quantized",
+            f"{wanted['model']} is not quantized, and {asked} cannot be done while loading.",
+            f"Choose a repository that holds it quantized with {asked}, or use fp8 or bitsandbytes.")]
     method = shape.quantization or asked
-    if method and (why := unfit(method, engine, _capability(facts))):
+    if method and (why := unfit(method, engine, _capability(wanted, facts))):
         return [Problem("quantization_not_there", f"{method} is not possible on {why}.",
                         "Choose another way of quantization, or the model without one.")]
     return []
 
 
-def _capability(facts: Mapping[str, Any]) -> float:
-    found = [float(one.get("capability") or 0) for one in facts.get("gpus") or []]
-    return min(found, default=0.0)
+def _capability(wanted: Mapping[str, Any], facts: Mapping[str, Any]) -> float:
+    """Of the weakest GPU that may be used; 0 where it is not known."""
+    chosen = wanted.get("gpus") or []
+    return min((float(one.get("capability") or 0) for one in facts.get("gpus") or []
+                if not chosen or one["index"] in chosen), default=0.0)
 
 
 def _typed(wanted: Mapping[str, Any], shape: Shape, engine: str, facts: Mapping[str, Any]) -> list[Problem]:
-    dtype, capability = str(wanted.get("dtype") or "auto"), _capability(facts)
+    dtype, capability = str(wanted.get("dtype") or "auto"), _capability(wanted, facts)
     if dtype == "float16" and shape.model_type in _NOT_FLOAT16:
         return [Problem("wrong_dtype", f"{wanted['model']} ({shape.model_type}) cannot be served in float16: it is "
                         "numerically unstable there.", "Use bfloat16 or float32, or leave dtype at auto.")]
@@ -135,8 +152,10 @@ def _typed(wanted: Mapping[str, Any], shape: Shape, engine: str, facts: Mapping[
         return [Problem("wrong_dtype", f"{wanted['model']} needs bfloat16, which this GPU (compute capability "
                         f"{capability}) does not have.", "Use float32, or a GPU of compute capability 8.0 or newer.")]
     if dtype == "float32" and shape.quantization:
-        return [Problem("wrong_dtype", f"{wanted['model']} is quantized with {shape.quantization}, which is not served in "
-                        "float32.", "Use float16 or bfloat16, or leave dtype at auto.")]
+        return [Problem(
+            "wrong_dtype",
+            f"{wanted['model']} is quantized with {shape.quantization}, which is not served in "
+            "float32.", "Use float16 or bfloat16, or leave dtype at auto.")]
     return []
 
 
@@ -144,10 +163,14 @@ def _measured(wanted: Mapping[str, Any], shape: Shape) -> list[Problem]:
     length, peers = int(wanted.get("max_length") or 0), int(wanted.get("tensor_parallel") or 1)
     found = []
     if shape.max_length and length > shape.max_length:
-        found.append(Problem("too_long", f"{wanted['model']} was made for {tokens(shape.max_length)} tokens; max length "
-                             f"{tokens(length)} is more.", f"Use {shape.max_length} or less, or 0 for the model's own."))
+        found.append(Problem(
+            "too_long",
+            f"{wanted['model']} was made for {tokens(shape.max_length)} tokens; max length "
+            f"{tokens(length)} is more.", f"Use {shape.max_length} or less, or 0 for the model's own."))
     if shape.heads % peers:
         possible = [str(count) for count in (1, 2, 4, 8) if shape.heads % count == 0]
-        found.append(Problem("heads_do_not_divide", f"{wanted['model']} has {shape.heads} attention heads, which cannot be "
-                             f"spread over {peers} GPUs.", f"Use tensor parallel {', '.join(possible)}."))
+        found.append(Problem(
+            "heads_do_not_divide",
+            f"{wanted['model']} has {shape.heads} attention heads, which cannot be "
+            f"spread over {peers} GPUs.", f"Use tensor parallel {', '.join(possible)}."))
     return found

@@ -91,7 +91,8 @@ def read(config: Config) -> Shape:
         layers=_layers(text, count, latent), heads=heads, kv_heads=_kv_heads(text, heads),
         head_size=int(text.get("head_dim") or hidden // heads), vocabulary=_needed(text, "vocab_size"),
         width=_first(text, "intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size") or 4 * hidden,
-        tied=bool(text.get("tie_word_embeddings", config.get("tie_word_embeddings", False))), dtype=_dtype(config, text),
+        tied=bool(text.get("tie_word_embeddings", config.get("tie_word_embeddings", False))),
+        dtype=_dtype(config, text),
         max_length=_max_length(text), quantization=str(quantized.get("quant_method") or ""),
         bits=int(quantized.get("bits") or 0), latent=latent + int(text.get("qk_rope_head_dim") or 0) if latent else 0,
         experts=_experts(text), remote_code=bool(config.get("auto_map")), config=text)
@@ -156,7 +157,7 @@ def _by_pattern(text: Config, number: int, window: int) -> Layer:
 
 
 def _max_length(text: Config) -> int:
-    """As vLLM derives it (_get_and_verify_max_len): what the config says; only older ways of stretching are not in it."""
+    """As vLLM derives it (_get_and_verify_max_len): what the config says; older ways of stretching are not in it."""
     lengths = [int(text[name]) for name in _LENGTHS if isinstance(text.get(name), int) and text[name]]
     derived = min(lengths, default=0)
     scaling = text.get("rope_scaling") or text.get("rope_parameters") or {}

@@ -81,14 +81,16 @@ def _too_small(shape: Shape, stored: int, wish: Wish, room: Room, found: Need, w
     others = _alternatives(shape, stored, wish, room, presets, wanted, rooms)
     if found.one_request > found.cache:
         held = found.cache // max(1, found.per_token)
-        return [Problem("cache_too_small",
-                        f"A KV cache of {size(found.cache)} holds about {tokens(held)} tokens, but one request may have "
-                        f"{tokens(found.max_length)}, which take {size(found.one_request)}.",
-                        _next([f"a KV cache of {size(found.one_request)} or more", *others]))]
-    return [Problem("does_not_fit",
-                    f"Does not fit: needs {size(found.total)}, has {size(room.usable(wish))} {where} ({_parts(found)}).",
-                    _next(others) if others else "No shorter length and no smaller model of the catalogue fits here. "
-                    "Choose a smaller model, or a server with more memory.")]
+        return [Problem(
+            "cache_too_small",
+            f"A KV cache of {size(found.cache)} holds about {tokens(held)} tokens, but one request may "
+            f"have {tokens(found.max_length)}, which take {size(found.one_request)}.",
+            _next([f"a KV cache of {size(found.one_request)} or more", *others]))]
+    return [Problem(
+        "does_not_fit",
+        f"Does not fit: needs {size(found.total)}, has {size(room.usable(wish))} {where} ({_parts(found)}).",
+        _next(others) if others else "No shorter length and no smaller model of the catalogue fits here. "
+        "Choose a smaller model, or a server with more memory.")]
 
 
 def _next(choices: list[str]) -> str:

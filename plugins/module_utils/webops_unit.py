@@ -64,7 +64,7 @@ def journal(unit, since, lines=50):
     return read.stdout.decode(errors="replace").splitlines()
 
 
-def _own_lines(unit, since):
+def own_lines(unit, since):
     """Only what processes of the unit wrote; nobody else can write under its name."""
     read = subprocess.run(
         ["journalctl", "-q", "--no-pager", "-o", "cat", "-n", str(LINES), f"--since=@{since:.3f}",
@@ -127,7 +127,7 @@ def _wait_for_end(unit, since, token):
     """The journal is written by another process, so the last lines may be a moment late."""
     until = time.monotonic() + 3
     while True:
-        ended = Ended(_own_lines(unit, since), token)
+        ended = Ended(own_lines(unit, since), token)
         if ended.code is not None or time.monotonic() > until or show(unit, "Result").get("Result") in (
             "signal", "oom-kill", "timeout", "resources",
         ):

@@ -14,8 +14,15 @@ description:
   - Runs as root (administrator) or as webops-deploy.
 options:
   name: {description: The resource., type: str, required: true}
-  question: {description: "What is looked at: model, revision, hub, engine, engines, models, sockets.", type: dict, required: true}
+  question:
+    description: "What is looked at: model, revision, hub, engine, engines, models, sockets."
+    type: dict
+    required: true
   token: {description: Of the hub. It reaches the program through a pipe alone., type: str, default: ""}
+  live:
+    description: Whether the commit that serves is looked at; the action plugin fills it in.
+    type: bool
+    default: false
   source: {description: The program that looks; the action plugin fills it in., type: str, required: true}
 author: WebOps
 """
@@ -32,6 +39,7 @@ import pwd
 import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.webops_release import Releases
 
 PYTHON = ["/usr/bin/python3", "-IS", "-"]
 WAIT = 180
@@ -43,12 +51,16 @@ def main():
             "name": {"type": "str", "required": True},
             "question": {"type": "dict", "required": True},
             "token": {"type": "str", "default": "", "no_log": True},
+            "live": {"type": "bool", "default": False},
             "source": {"type": "str", "required": True},
         },
         supports_check_mode=True,
     )
     user = "wo-" + module.params["name"]
     question = {**module.params["question"], "token": module.params["token"], "user": user}
+    live = live_commit(module.params["name"], question["model"])
+    if live and module.params["live"]:
+        question["revision"] = live
     program = f"import json\nQUESTION = json.loads({json.dumps(question)!r})\n{module.params['source']}"
     try:
         ended = ask(user, program)
@@ -58,9 +70,18 @@ def main():
     report = next((line for line in ended.stdout.splitlines() if line.startswith("webops-result ")), None)
     if report is None:
         lines = (ended.stdout + ended.stderr).splitlines()
-        module.fail_json(msg="The server could not be looked at: {}".format((lines or ["no answer"])[-1]), journal=lines,
-                         next="The last lines say why.")
-    module.exit_json(changed=False, facts=json.loads(report.split(" ", 1)[1]))
+        module.fail_json(msg="The server could not be looked at: {}".format((lines or ["no answer"])[-1]),
+                         next="The last lines say why.", journal=lines)
+    facts = json.loads(report.split(" ", 1)[1])
+    facts["model"]["live"] = live
+    module.exit_json(changed=False, facts=facts)
+
+
+def live_commit(name, model):
+    """The commit of this model that serves, "" where it is another model or nothing."""
+    serves = ((Releases(name).live() or {}).get("serves") or {}).get("argv") or []
+    place = f"/shared/models/models--{model.replace('/', '--')}/snapshots/"
+    return next((word.rpartition("/")[2] for word in serves if place in word), "")
 
 
 def ask(user, program):
@@ -70,7 +91,8 @@ def ask(user, program):
         account = pwd.getpwnam(user if exists(user) else "nobody")
         groups = os.getgrouplist(account.pw_name, account.pw_gid)
         return subprocess.run(PYTHON, user=account.pw_uid, group=account.pw_gid, extra_groups=groups, **started)
-    become = ["sudo", "-n", "-u", user] if exists(user) and pwd.getpwuid(os.geteuid()).pw_name == "webops-deploy" else []
+    is_deploy = pwd.getpwuid(os.geteuid()).pw_name == "webops-deploy"
+    become = ["sudo", "-n", "-u", user] if is_deploy and exists(user) else []
     return subprocess.run([*become, *PYTHON], **started)
 
 

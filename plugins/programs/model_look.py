@@ -143,7 +143,8 @@ def architectures(engine):
     """What an installed vLLM lists, itself or through transformers. Read as text: importing it takes half a minute."""
     found = set()
     for place, part, name in (
-        ("vllm/model_executor/models/registry.py", r"^_(?:TEXT_GENERATION|MULTIMODAL)_MODELS = \{.*?^\}", r'^    "(\w+)":'),
+        ("vllm/model_executor/models/registry.py", r"^_(?:TEXT_GENERATION|MULTIMODAL)_MODELS = \{.*?^\}",
+         r'^    "(\w+)":'),
         ("transformers/models/auto/modeling_auto.py", r"^MODEL_FOR_CAUSAL_LM_MAPPING_NAMES\b.*?^\)", r', "(\w+)"\)'),
     ):
         for path in files_of(engine, place):
@@ -263,7 +264,7 @@ def fetch(question, address):
 def refused(question, wrong):
     """The hub's own codes first (X-Error-Code), as its client reads them; then the status."""
     said, code = wrong.headers.get("X-Error-Message") or wrong.reason or "", wrong.headers.get("X-Error-Code")
-    if "Invalid credentials" in said or "Invalid username or password" in said and question.get("token"):
+    if "Invalid credentials" in said or ("Invalid username or password" in said and question.get("token")):
         return Unanswered("token_refused", said)
     if code == "GatedRepo":
         return Unanswered("not_let_in" if question.get("token") else "gated", said)

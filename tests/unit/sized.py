@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -17,14 +16,19 @@ GIB = 1 << 30
 
 
 @cache
-def model() -> ModuleType:
-    home = ROOT / "plugins" / "model"
-    spec = importlib.util.spec_from_file_location("webops_model_package", home / "__init__.py",
-                                                  submodule_search_locations=[str(home)])
+def action() -> ModuleType:
+    """The action plugin of the preflight."""
+    spec = importlib.util.spec_from_file_location("webops_model_preflight_action",
+                                                  ROOT / "plugins" / "action" / "webops_model_preflight.py")
     assert spec and spec.loader
-    sys.modules["webops_model_package"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sys.modules["webops_model_package"])
-    return sys.modules["webops_model_package"]
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+def model() -> ModuleType:
+    found: ModuleType = action().load("webops_model_package", ROOT / "plugins" / "model")
+    return found
 
 
 def shape(name: str) -> Any:

@@ -164,3 +164,12 @@ def test_without_the_link_the_api_says_so_and_what_to_start(api: Client) -> None
         answer = api(method, path)
         assert (answer.status_code, problem(answer)["code"]) == (503, "link_down")
         assert "webops link" in answer.get_json()["detail"]
+
+
+def test_a_preset_gives_what_is_not_given(api: Client) -> None:
+    assert put(api, "chat", "vllm_model", {"max_length": 4096}, preset="qwen3-8b").status_code == 202
+    assert api("GET", "/resources/chat").get_json()["values"] == {
+        "vllm_model_model": "Qwen/Qwen3-8B", "vllm_model_max_length": 4096}
+    wrong = problem(put(api, "chat", "vllm_model", {}, preset="gpt-9"))
+    assert wrong["errors"][0]["field"] == "preset" and "there are: qwen2.5-0.5b, " in wrong["errors"][0]["message"]
+    assert "there are: none" in problem(put(api, "x-cert", "ssl_cert", {}, preset="any"))["errors"][0]["message"]

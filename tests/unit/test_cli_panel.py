@@ -235,3 +235,23 @@ def test_releases_are_listed_and_compared(signed_in: str, monkeypatch: pytest.Mo
         assert line in compared.output
     wrong = webops("releases", "guestbook", "77b1e04..1234567")
     assert wrong.exit_code == Exit.REFUSED and "There is no release '1234567'. There are: " in wrong.output
+
+
+@pytest.mark.usefixtures("signed_in")
+def test_a_preset_begins_a_wish_and_another_takes_its_place() -> None:
+    def values() -> dict[str, Any]:
+        with db.session() as session:
+            return dict(session.query(Resource).filter_by(name="chat").one().values)
+
+    first = webops("apply", "vllm_model", "chat", "--server", "web1", "--preset", "qwen2.5-0.5b",
+                   "--served-name", "mine", "--no-wait")
+    assert first.exit_code == Exit.OK, first.output
+    assert values() == {"vllm_model_model": "Qwen/Qwen2.5-0.5B-Instruct", "vllm_model_max_length": 8192,
+                        "vllm_model_engine": "cpu", "vllm_model_kv_cache": "1G", "vllm_model_served_name": "mine"}
+    other = webops("apply", "vllm_model", "chat", "--preset", "qwen3-8b", "--max-length", "4096", "--no-wait")
+    assert other.exit_code == Exit.OK, other.output
+    assert values() == {"vllm_model_model": "Qwen/Qwen3-8B", "vllm_model_max_length": 4096,
+                        "vllm_model_served_name": "mine"}, "what only the first one decided is as nobody decided it"
+    unknown = webops("apply", "vllm_model", "chat", "--preset", "gpt-9", "--no-wait")
+    assert unknown.exit_code == Exit.USAGE and "there are: qwen2.5-0.5b" in unknown.output
+    assert "--preset" not in webops("apply", "ssl_cert", "--help").output

@@ -3,13 +3,10 @@ the real one (tests/hub.py), and programs named nvidia-smi for a driver: no test
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import socket
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.hub import COMMIT, Hub, Repository, running
-from tests.unit.sized import GIB, MODELS, ROOT, model
+from tests.unit.sized import GIB, MODELS, ROOT, action, model
 
 FAKE = """#!/bin/sh
 # Not NVIDIA's: a stand-in for tests.
@@ -33,16 +30,6 @@ esac
 """
 
 
-@pytest.fixture(scope="module")
-def action() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("webops_model_preflight_action",
-                                                  ROOT / "plugins" / "action" / "webops_model_preflight.py")
-    assert spec and spec.loader
-    found = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(found)
-    return found
-
-
 @pytest.fixture
 def hub() -> Iterator[Hub]:
     with running() as one:
@@ -50,16 +37,18 @@ def hub() -> Iterator[Hub]:
 
 
 @pytest.fixture
-def server(tmp_path: Path, hub: Hub, action: ModuleType) -> Server:
-    return Server(tmp_path, hub, action)
+def server(tmp_path: Path, hub: Hub, program: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch) -> Server:
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    return Server(tmp_path, hub, program("model_look"))
 
 
 class Server:
     """This machine as the program sees it, with the GPUs that a test gives it."""
 
-    def __init__(self, place: Path, hub: Hub, action: ModuleType) -> None:
-        self.place, self.hub, self.action, self.facts = place, hub, action, {}
-        self.path, self.sockets = "/usr/bin:/bin", []
+    def __init__(self, place: Path, hub: Hub, program: ModuleType) -> None:
+        self.place, self.hub, self.program = place, hub, program
+        self.facts: dict[str, Any] = {}
+        self.sockets: list[str] = []
         self.user = ""
 
     def gpus(self, used: tuple[int, ...] = (4,), driver: str = "580.82.07", cuda: str = "13.0", apps: str = "",
@@ -71,20 +60,16 @@ class Server:
         fake = self.place / "bin" / "nvidia-smi"
         fake.write_text(FAKE.format(gpus=lines, apps=apps, driver=driver, cuda=cuda))
         fake.chmod(0o755)
-        self.path = f"{self.place / 'bin'}:/usr/bin:/bin"
+
+    def question(self, **wanted: Any) -> dict[str, Any]:
+        return {"model": wanted["model"], "revision": wanted.get("revision", ""), "hub": self.hub.address,
+                "token": wanted.get("token", ""), "engine": wanted.get("engine", "auto"), "user": self.user,
+                "models": str(self.place / "models"), "sockets": self.sockets,
+                "engines": {one: str(self.place / "engines" / one) for one in ("cpu", "gpu")}}
 
     def look(self, **wanted: Any) -> dict[str, Any]:
-        """What the program says, run as it is run on a server: by the server's own Python, its text on stdin."""
-        sender = self.action.load("webops_sender", ROOT / "plugins" / "action" / "webops_fetch.py")
-        question = {"model": wanted["model"], "revision": wanted.get("revision", ""), "hub": self.hub.address,
-                    "token": wanted.get("token", ""), "engine": wanted.get("engine", "auto"), "user": self.user,
-                    "models": str(self.place / "models"), "sockets": self.sockets,
-                    "engines": {one: str(self.place / "engines" / one) for one in ("cpu", "gpu")}}
-        text = f"import json\nQUESTION = json.loads({json.dumps(question)!r})\n{sender.program('report', 'model_look')}"
-        ended = subprocess.run([sys.executable, "-IS", "-"], input=text, capture_output=True, text=True, check=True,
-                               env={"PATH": self.path})
-        line = next(line for line in ended.stdout.splitlines() if line.startswith("webops-result "))
-        found: dict[str, Any] = json.loads(line.split(" ", 1)[1])
+        """What the program says."""
+        found: dict[str, Any] = json.loads(json.dumps(self.program.look(self.question(**wanted))))
         return found
 
     def judge(self, **wanted: Any) -> dict[str, Any]:
@@ -95,7 +80,7 @@ class Server:
         arguments = {"wanted": {"hub": self.hub.address, **wanted}, "catalogue": str(
             ROOT / "roles" / "vllm_model" / "meta" / "presets.yml"), "engines": {
             "cpu": {"directory": "", "bytes": 0}, "gpu": {"directory": "", "bytes": 0, "cuda": "13.0"}}}
-        found: dict[str, Any] = self.action.answer(arguments, seen)
+        found: dict[str, Any] = action().answer(arguments, seen)
         return found
 
 
@@ -146,7 +131,7 @@ def test_what_does_not_fit_says_what_would(server: Server) -> None:
     said = refused(server.judge(model=publish(server.hub, "qwen3-14b")), "does_not_fit")
     assert "Does not fit: needs 35.0 GiB, has 20.2 GiB on GPU 0 (weights 27.5 GiB, KV cache 6.2 GiB for 40,960" in said
     assert "It fits with 2 GPUs (tensor parallel 2)" in said
-    assert "Qwen/Qwen3-14B-AWQ (awq, needs 16.6 GiB)" in said
+    assert "Qwen/Qwen3-14B-AWQ (awq, needs 16.8 GiB)" in said
     assert "max length" not in said.partition("It fits with")[2], "the weights alone are too large"
 
 
@@ -162,7 +147,7 @@ def test_what_would_fit_does_fit(server: Server) -> None:
 def test_fewer_conversations_at_once_are_offered_where_they_are_enough(server: Server) -> None:
     server.gpus(name="NVIDIA H200", total=143771, capability="9.0")
     server.facts = {"disk": {"free": 500 * GIB}}
-    one = publish(server.hub, "qwen3-8b", stored=int(122.5 * GIB))
+    one = publish(server.hub, "qwen3-8b", stored=int(124 * GIB))
     said = refused(server.judge(model=one, max_length=4096), "does_not_fit")
     count = int(said.partition("at most ")[2].split()[0])
     assert not server.judge(model=one, max_length=4096, max_sequences=count).get("failed")
@@ -188,6 +173,17 @@ def test_a_cpu_has_the_memory_that_nobody_else_uses(server: Server) -> None:
         server.judge(model=one, engine="cpu", kv_cache="1G", max_length=4096, memory="4G"), "limit_too_small")
 
 
+@pytest.fixture
+def seen_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Directories of tests lie below /tmp, which an engine does not see."""
+    monkeypatch.setattr(model().model, "_HIDDEN", ())
+
+
+def test_a_directory_that_the_engine_cannot_see(server: Server, tmp_path: Path) -> None:
+    assert "no access to /home, /root and /tmp" in refused(server.judge(model=str(tmp_path)), "hidden_place")
+
+
+@pytest.mark.usefixtures("seen_everywhere")
 def test_a_directory_without_a_config(server: Server, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     said = refused(server.judge(model=str(tmp_path / "empty")), "no_config")
@@ -200,12 +196,11 @@ def test_a_directory_without_a_config(server: Server, tmp_path: Path) -> None:
     assert "only .bin" in refused(server.judge(model=str(tmp_path / "empty")), "no_weights")
 
 
-@pytest.mark.skipif(os.geteuid() == 0 and not hasattr(os, "setuid"), reason="needs another user")
+@pytest.mark.usefixtures("seen_everywhere")
 def test_a_directory_that_the_engine_may_not_read(server: Server, tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
-    seen = {"model": {"source": "directory", "id": str(closed), "problem": {"code": "not_readable", "detail": "closed"}}}
-    server.facts = seen
+    server.facts = {"model": {"problem": {"code": "not_readable", "detail": "closed"}}}
     said = refused(server.judge(model=str(closed)), "not_readable")
     assert f"chmod -R o+rX {closed}" in said
 
@@ -228,7 +223,8 @@ def test_a_wrong_number_format(server: Server, name: str, wanted: dict[str, Any]
     ({"engine": "cpu", "quantization": "bitsandbytes"}, "quantization_not_there", "not possible on a CPU"),
     ({"max_length": 99999}, "too_long", "made for 40,960 tokens"),
     ({"tensor_parallel": 3}, "heads_do_not_divide", "32 attention heads, which cannot be spread over 3 GPUs"),
-    ({"config": {"architectures": ["NoSuchForCausalLM"]}}, "unknown_architecture", "does not know the architecture NoSuch"),
+    ({"config": {"architectures": ["NoSuchForCausalLM"]}}, "unknown_architecture",
+     "does not know the architecture NoSuch"),
     ({"config": {"architectures": ["NoSuchForCausalLM"], "auto_map": {"AutoConfig": "x.Y"}}}, "remote_code",
      "brings Python code of its own"),
     ({"config": {"hidden_size": None}}, "unknown_shape", "has no hidden_size")])
@@ -349,11 +345,11 @@ def test_what_is_downloaded_already_takes_no_more_room(server: Server) -> None:
     server.hub.repositories[one].files["model.safetensors"] = b"x" * 1000
     here = server.place / "models" / "models--Qwen--Qwen3-4B" / "snapshots" / COMMIT
     here.mkdir(parents=True)
-    assert server.judge(model=one, max_length=1024)["download"] == 1000
+    assert server.judge(model=one, max_length=1024)["needs"]["download"] == 1000
     for name, content in server.hub.repositories[one].files.items():
         (here / name).write_bytes(content)
     found = server.judge(model=one, max_length=1024)
-    assert found["complete"] and found["download"] == 0
+    assert found["complete"] and found["needs"]["download"] == 0
     (here / "tokenizer.json").unlink()
     assert not server.judge(model=one, max_length=1024)["complete"]
 
@@ -389,8 +385,17 @@ def test_the_token_goes_to_the_hub_alone(server: Server) -> None:
     config = server.hub.repositories[one].files.pop("config.json")
     server.hub.repositories[one].files = {"config.json": config, **server.hub.repositories[one].files}
     server.look(model=one, token="theirs")
-    assert all("Bearer theirs" == headers.get("Authorization") for _, path, headers in server.hub.asked)
+    assert all(headers.get("authorization") == "Bearer theirs" for _, path, headers in server.hub.asked)
 
 
-def test_what_is_judged_stays_small() -> None:
-    assert "Qwen3ForCausalLM" in model().ARCHITECTURES and len(model().ARCHITECTURES) > 200
+def test_it_looks_as_it_does_on_a_server(server: Server, module: Callable[[str], ModuleType]) -> None:
+    """By the server's own Python, its text on stdin, with the token in no argument."""
+    server.gpus()
+    server.hub.tokens = {"theirs": True}
+    one = publish(server.hub, "qwen3-4b", gated=True)
+    sender = action().load("webops_sender", ROOT / "plugins" / "action" / "webops_fetch.py")
+    question = json.dumps(server.question(model=one, token="theirs"))
+    text = f"import json\nQUESTION = json.loads({question!r})\n{sender.program('report', 'model_look')}"
+    ended = module("webops_model_preflight").ask("wo-nobody-here", text)
+    line = next(line for line in ended.stdout.splitlines() if line.startswith("webops-result "))
+    assert json.loads(line.split(" ", 1)[1])["model"] == server.look(model=one, token="theirs")["model"]

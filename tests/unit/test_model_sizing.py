@@ -100,11 +100,13 @@ def test_other_number_formats_weigh_more_or_less() -> None:
 
 def test_a_weight_that_lies_there_twice_is_counted_and_fetched_once() -> None:
     files = [{"name": name, "size": size} for name, size in (
-        ("model-00001-of-00002.safetensors", 10), ("model-00002-of-00002.safetensors", 5), ("consolidated.safetensors", 15),
-        ("original/model.safetensors", 15), ("config.json", 1), ("tokenizer.model", 1), ("modeling_x.py", 1), ("x.bin", 15))]
+        ("model-00001-of-00002.safetensors", 10), ("model-00002-of-00002.safetensors", 5),
+        ("consolidated.safetensors", 15), ("original/model.safetensors", 15), ("config.json", 1),
+        ("tokenizer.model", 1), ("modeling_x.py", 1), ("x.bin", 15))]
     assert model().stored(files) == 15
     names = [one["name"] for one in model().loaded(files)]
-    assert names == ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "config.json", "tokenizer.model"]
+    assert names == ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "config.json",
+                     "tokenizer.model"]
     assert "modeling_x.py" in [one["name"] for one in model().loaded(files, code=True)]
 
 

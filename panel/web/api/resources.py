@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import selectinload
 from werkzeug.wrappers import Response
 
-from panel.catalog import Problem, Refused
+from panel.catalog import Problem, Refused, catalog
 from panel.link import client
 from panel.runs import groups, keys, parts, resources
 from panel.runs.submit import NOTHING, Extra
@@ -82,15 +82,29 @@ def show_resource(name: str) -> Response:
 def apply_resource(name: str) -> tuple[Response, int]:
     """All values that it shall have; secrets that are left out stay. The run that does it is queued.
 
-    It lives on a `server`, or on a `group`, where `batch` servers at a time are worked on ("1", "3", "25%").
+    It lives on a `server`, or on a `group`, where `batch` servers at a time are worked on ("1", "3", "25%"). A `preset`
+    of its kind gives the values that are not given.
     """
-    asked = body(("kind",), ("server", "group", "values", "mode", "timeout", "batch"))
+    asked = body(("kind",), ("server", "group", "preset", "values", "mode", "timeout", "batch"))
     there = database().scalar(select(Resource).where(Resource.name == name))
     run = resources.ask(
         database(), kind=text(asked, "kind", longest=64), name=name,
-        where=where(asked, there), given=mapping(asked, "values"), actor=current_actor().name, door=door(),
+        where=where(asked, there), given=_values(asked), actor=current_actor().name, door=door(),
         mode=_mode(asked), timeout=_timeout(asked), extra=_batch(asked))
     return jsonify(run=shapes.run(run)), 202
+
+
+def _values(asked: dict[str, object]) -> dict[str, object]:
+    given, chosen = mapping(asked, "values"), text(asked, "preset", longest=64)
+    if not chosen:
+        return given
+    kind = catalog().kind(text(asked, "kind", longest=64))
+    if (preset := kind.presets.find(chosen)) is None:
+        named = ", ".join(one.name for one in kind.presets.all) or "none"
+        raise Refused([Problem("preset", "unknown",
+                               f"There is no preset '{chosen}' of {kind.label}; there are: {named}.")])
+    short = f"{kind.name}_"
+    return {**{name: value for name, value in preset.values.items() if name.removeprefix(short) not in given}, **given}
 
 
 @api.post("/resources/<name>/runs")
