@@ -7,11 +7,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -43,6 +45,8 @@ class Hub:
     #: Bytes per second of large files; 0 is as fast as it goes.
     slow: int = 0
     address: str = ""
+    #: Where large files come from: another name, as they come from another host.
+    large: str = ""
 
 
 class _Refusal(Exception):
@@ -116,11 +120,10 @@ class _Handler(BaseHTTPRequestHandler):
         content = one.files[path]
         headers = {"X-Repo-Commit": one.commit, "ETag": f'"{_digest(content)}"', "Accept-Ranges": "bytes"}
         if path.endswith(LARGE):
-            # Another name of this machine, as large files come from another host; the token has no business there.
-            port = urlsplit(self.hub.address).port
+            # The token has no business there.
             self._answer(302, b"", {**headers, "X-Linked-Etag": f'"{_digest(content)}"',
                                     "X-Linked-Size": str(len(content)),
-                                    "Location": f"http://localhost:{port}/large/{name}/{path}"})
+                                    "Location": f"{self.hub.large}/large/{name}/{path}"})
         else:
             self._bytes(content, whole, headers)
 
@@ -172,12 +175,19 @@ def _sibling(path: str, content: bytes) -> dict[str, Any]:
 
 
 @contextmanager
-def running(host: str = "127.0.0.1") -> Iterator[Hub]:
+def running(host: str = "127.0.0.1", names: tuple[str, str] = ("127.0.0.1", "localhost"),
+            certificate: tuple[Path, Path] | None = None) -> Iterator[Hub]:
+    """On this address, with these two names; with a certificate and its key over TLS."""
     hub = Hub()
     handler = type("Handler", (_Handler,), {"hub": hub})
     with ThreadingHTTPServer((host, 0), handler) as server:
         server.daemon_threads = True
-        hub.address = f"http://{host}:{server.server_address[1]}"
+        if certificate:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.load_cert_chain(*certificate)
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+        hub.address, hub.large = (f"http{'s' if certificate else ''}://{name}:{server.server_address[1]}"
+                                  for name in names)
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         try:

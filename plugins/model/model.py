@@ -65,7 +65,7 @@ def _absent(wanted: Mapping[str, Any], wrong: Mapping[str, Any]) -> Problem:
                       "Name the directory (or the repository) in which config.json and *.safetensors lie."),
         "bad_config": (f"The config.json of {model} is not JSON.", "Fetch the model again; the file may be cut short."),
         "no_directory": (f"There is no directory {model} on this server.", "Copy the model there, or name a hub id."),
-        "not_readable": (f"The engine's user may not read {model}{': ' + said if said else ''}.",
+        "not_readable": (f"{model} cannot be read by the engine's user{': ' + said if said else ''}.",
                          f"Let others read it (chmod -R o+rX {model}), on each directory above it, too."),
         "busy": (f"{hub} answers too many requests of this server now (429).", "Run it again in some minutes."),
     }

@@ -45,6 +45,7 @@ from ansible.module_utils.webops_unit import ROOT, Ended, Refused, hand_over, ow
 #: Seconds that one look waits for something to say.
 WAIT = 20
 STARTS = 60
+AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 
 
 def main():
@@ -106,7 +107,8 @@ def job(params):
     question["models"] = os.path.join(home, "shared", "models")
     return {"argv": [os.path.join(params["engine"], "bin", "python"), "-I", "-", json.dumps(question)],
             "cwd": os.path.join(home, "shared"), "stdin": params["source"], "timeout": params["timeout"],
-            "env": {"HF_HOME": os.path.join(home, "shared", "cache", "hub")}}
+            # Some versions of the client trust a list of their own, and not whom the server trusts.
+            "env": {"HF_HOME": os.path.join(home, "shared", "cache", "hub"), "SSL_CERT_FILE": AUTHORITIES}}
 
 
 def wait_for_begin(params, since, token):

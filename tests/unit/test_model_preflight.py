@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -176,7 +177,7 @@ def test_a_cpu_has_the_memory_that_nobody_else_uses(server: Server) -> None:
 @pytest.fixture
 def seen_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Directories of tests lie below /tmp, which an engine does not see."""
-    monkeypatch.setattr(model().model, "_HIDDEN", ())
+    monkeypatch.setattr(sys.modules[f"{model().__name__}.model"], "_HIDDEN", ())
 
 
 def test_a_directory_that_the_engine_cannot_see(server: Server, tmp_path: Path) -> None:
