@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -66,6 +67,10 @@ def download(client: Path, hub: Hub, place: Path, token: str = "", **more: Any) 
     return json.loads(report.split(" ", 1)[1]), said
 
 
+def blob(place: Path) -> Path:
+    return place / "models" / "models--Some--Model" / "blobs" / hashlib.sha256(WEIGHTS).hexdigest()
+
+
 def fetched(hub: Hub, name: str) -> list[dict[str, str]]:
     return [headers for method, path, headers in hub.asked if method == "GET" and path.endswith(name)]
 
@@ -89,9 +94,9 @@ def test_it_goes_on_where_the_connection_broke(client: Path, hub: Hub, tmp_path:
 
 
 def test_another_run_goes_on_where_one_was_killed(client: Path, hub: Hub, tmp_path: Path) -> None:
-    hub.slow = 12 << 20
+    hub.slow, part = 12 << 20, blob(tmp_path).with_suffix(".incomplete")
     with started(client, hub, tmp_path) as one:
-        while not [path for path in tmp_path.rglob("*.incomplete") if path.stat().st_size >= 10 << 20]:
+        while not part.exists() or part.stat().st_size < 10 << 20:
             assert one.poll() is None
         one.kill()
     hub.slow = 0
@@ -109,10 +114,8 @@ def test_a_hub_that_goes_away_is_told(client: Path, hub: Hub, tmp_path: Path) ->
 
 
 def test_what_came_damaged_is_fetched_anew(client: Path, hub: Hub, tmp_path: Path) -> None:
-    import hashlib
-    blobs = tmp_path / "models" / "models--Some--Model" / "blobs"
-    blobs.mkdir(parents=True)
-    (blobs / f"{hashlib.sha256(WEIGHTS).hexdigest()}.incomplete").write_bytes(b"x" * (5 << 20))
+    blob(tmp_path).parent.mkdir(parents=True)
+    blob(tmp_path).with_suffix(".incomplete").write_bytes(b"x" * (5 << 20))
     found, _ = download(client, hub, tmp_path)
     assert (Path(found["directory"]) / "model.safetensors").read_bytes() == WEIGHTS
 
