@@ -195,6 +195,8 @@ def test_keys_in_a_browser(ada: FlaskClient, model: Modelled) -> None:
     text = re.search(r"<pre>(sk-wo-[\w-]+)</pre>", page)
     assert text and model.gate.chat(text[1]).status == 200
     assert f"Bearer {text[1]}" in page
+    written = [one for one in model.folder.rglob("*") if one.is_file()]
+    assert len(written) > 3 and not any(text[1].encode() in one.read_bytes() for one in written)
     again = ada.get("/resources/chat/api-keys").text
     assert text[1] not in again and "website" in again and "60 requests" in again
     wrong = send(ada, "/resources/chat/api-keys", name="website", requests_per_minute="many")

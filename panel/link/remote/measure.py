@@ -67,9 +67,10 @@ async def client(wanted: dict[str, Any], model: str, until: float, seen: Seen) -
 
 
 async def one(desk: str, body: dict[str, Any], seen: Seen) -> None:
+    began = time.monotonic()
     reader, writer = await asked(desk, "POST", "/v1/completions", body)
     try:
-        began, last, pieces, written, ended = time.monotonic(), None, 0, None, False
+        last, pieces, written, ended = None, 0, None, False
         async for line in reader:
             if not line.startswith(b"data:"):
                 continue
