@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import click
 
 from cli.exits import Exit, Stop
-from cli.panel import Gone, Panel, part
+from cli.panel import Panel, part
 
 if TYPE_CHECKING:
     from cli.terminal import Line
@@ -49,6 +49,17 @@ class Logs:
     on: str = ""
 
 
+class Desk(Protocol):
+    """What a resource offers beside its actions, where its kind does: keys of clients, a chat, a measurement."""
+
+    def keys(self) -> dict[str, Any]: ...
+    def add_key(self, given: dict[str, Any]) -> dict[str, Any]: ...
+    def revoke_key(self, key: str) -> None: ...
+    def spread_keys(self) -> int: ...
+    def chat(self, asked: dict[str, Any]) -> Iterator[tuple[str, Any]]: ...
+    def measure(self, wanted: dict[str, Any]) -> Iterator[tuple[str, Any]]: ...
+
+
 class Door(Protocol):
     """What every door can do. Everything it answers is plain data, as the API writes it."""
 
@@ -60,11 +71,7 @@ class Door(Protocol):
     def make_key(self, name: str, kind: str, server: str) -> str: ...
     def logs(self, name: str, wanted: Logs) -> Iterator[str]: ...
     def terminal(self, name: str, wanted: dict[str, Any]) -> Line: ...
-    def api_keys(self, name: str) -> dict[str, Any]: ...
-    def add_api_key(self, name: str, given: dict[str, Any]) -> dict[str, Any]: ...
-    def revoke_api_key(self, name: str, key: str) -> None: ...
-    def chat(self, name: str, asked: dict[str, Any]) -> Iterator[tuple[str, Any]]: ...
-    def measure(self, name: str, wanted: dict[str, Any]) -> Iterator[tuple[str, Any]]: ...
+    def desk(self, name: str) -> Desk: ...
     def carry_out(self, wish: Wish, *, wait: bool, as_json: bool) -> Exit: ...
 
 
@@ -136,29 +143,10 @@ class Remote:
 
         return FarLine(self.panel, name, wanted)
 
-    def api_keys(self, name: str) -> dict[str, Any]:
-        return dict(self.panel.get(f"/resources/{part(name)}/api-keys"))
+    def desk(self, name: str) -> Desk:
+        from cli.far import FarDesk
 
-    def add_api_key(self, name: str, given: dict[str, Any]) -> dict[str, Any]:
-        return dict(self.panel.post(f"/resources/{part(name)}/api-keys", given))
-
-    def revoke_api_key(self, name: str, key: str) -> None:
-        self.panel.delete(f"/resources/{part(name)}/api-keys/{part(key)}")
-
-    def chat(self, name: str, asked: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-        return self._pieces(f"/resources/{part(name)}/chat", asked)
-
-    def measure(self, name: str, wanted: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-        return self._pieces(f"/resources/{part(name)}/measurements", wanted)
-
-    def _pieces(self, path: str, asked: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-        try:
-            for kind, value in self.panel.events(path, body=asked):
-                if kind == "error":
-                    raise Stop(str(value), Exit.FAILED)
-                yield kind, value
-        except Gone:
-            return  # whoever reads misses the end, and says so
+        return FarDesk(self.panel, name)
 
     def carry_out(self, wish: Wish, *, wait: bool, as_json: bool) -> Exit:
         """Ask for it; wait for the run's end and show it, unless told not to."""

@@ -1,4 +1,4 @@
-"""A command on a server through a panel: a stream of what it shows, a request for each piece that is typed."""
+"""What runs on a server, through a panel: a command in a terminal, and what a resource offers beside its actions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from cli.exits import Stop
+from cli.exits import Exit, Stop
 from cli.panel import Gone, Panel, part
 
 
@@ -45,3 +45,36 @@ class FarLine:
         self._number += 1
         with contextlib.suppress(Stop):  # it has just ended; the other stream says how
             self._typing.post(f"{self._path}/input", {"number": self._number, **pressed})
+
+
+class FarDesk:
+    """Keys, chat and measurements of a resource, through the panel's API."""
+
+    def __init__(self, panel: Panel, name: str) -> None:
+        self._panel = panel
+        self._path = f"/resources/{part(name)}"
+
+    def keys(self) -> dict[str, Any]:
+        return dict(self._panel.get(f"{self._path}/api-keys"))
+
+    def add_key(self, given: dict[str, Any]) -> dict[str, Any]:
+        return dict(self._panel.post(f"{self._path}/api-keys", given))
+
+    def revoke_key(self, key: str) -> None:
+        self._panel.delete(f"{self._path}/api-keys/{part(key)}")
+
+    def spread_keys(self) -> int:
+        return int(self._panel.post(f"{self._path}/api-keys/copies")["copied"])
+
+    def chat(self, asked: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+        return self._pieces("chat", asked)
+
+    def measure(self, wanted: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+        return self._pieces("measurements", wanted)
+
+    def _pieces(self, what: str, asked: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+        with contextlib.suppress(Gone):  # whoever reads misses the end, and says so
+            for kind, value in self._panel.events(f"{self._path}/{what}", body=asked):
+                if kind == "error":
+                    raise Stop(str(value), Exit.FAILED)
+                yield kind, value

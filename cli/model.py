@@ -25,7 +25,7 @@ def model() -> None:
 
 @model.group("keys")
 def keys() -> None:
-    """API keys of clients: add, list, revoke. A change holds from the next request on."""
+    """API keys of clients: add, list, revoke, copy. A change holds from the next request on."""
 
 
 @keys.command("add")
@@ -37,7 +37,7 @@ def keys() -> None:
 @_LOCAL
 def add(name: str, key: str, requests: int | None, tokens: int | None, as_json: bool) -> None:
     """Make an API key called KEY for the model NAME, and print it: it is shown this once and kept nowhere in clear."""
-    made = door().add_api_key(name, {"name": key, "requests_per_minute": requests, "tokens_per_minute": tokens})
+    made = door().desk(name).add_key({"name": key, "requests_per_minute": requests, "tokens_per_minute": tokens})
     if as_json:
         tables.as_json(made)
         return
@@ -52,7 +52,7 @@ def add(name: str, key: str, requests: int | None, tokens: int | None, as_json: 
 @_LOCAL
 def list_keys(name: str, as_json: bool) -> None:
     """The API keys of NAME, with their limits and what they used."""
-    found = door().api_keys(name)
+    found = door().desk(name).keys()
     if as_json:
         tables.as_json(found)
         return
@@ -77,13 +77,23 @@ def _moment(seconds: float | None) -> str | None:
     return datetime.fromtimestamp(seconds, UTC).isoformat() if seconds else None
 
 
+@keys.command("copy")
+@click.argument("name")
+@_LOCAL
+def copy(name: str) -> None:
+    """Give each server of NAME the keys that others have: to one that came to the group later."""
+    copied = door().desk(name).spread_keys()
+    click.echo(f"{copied} copied: each server has all of them now." if copied
+               else "Each server has all of them already.")
+
+
 @keys.command("revoke")
 @click.argument("name")
 @click.argument("key")
 @_LOCAL
 def revoke(name: str, key: str) -> None:
     """Nobody is let in with the key KEY any more, from the next request on."""
-    door().revoke_api_key(name, key)
+    door().desk(name).revoke_key(key)
     click.echo(f"The key '{key}' is revoked.")
 
 
@@ -125,7 +135,7 @@ def _answer(name: str, asked: dict[str, Any]) -> str:
     from panel.link import chats
 
     answer, told = [], None
-    for kind, value in door().chat(name, asked):
+    for kind, value in door().desk(name).chat(asked):
         if kind == "text":
             answer.append(str(value))
             click.echo(clean(str(value)), nl=False)
@@ -157,7 +167,7 @@ def bench(name: str, clients: str, seconds: int, tokens_in: int, tokens_out: int
     """
     wanted = {"levels": _levels(clients), "seconds": seconds, "tokens_in": tokens_in, "tokens_out": tokens_out}
     rows = []
-    for kind, value in door().measure(name, {**wanted, **({"server": on} if on else {})}):
+    for kind, value in door().desk(name).measure({**wanted, **({"server": on} if on else {})}):
         if kind == "note":
             raise Stop(clean(str(value)), Exit.REFUSED)
         rows.append(value)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from cli.doors import Logs, Wish
+from cli.doors import Desk, Logs, Wish
 from cli.exits import Exit, Stop
 from cli.local.inventory import DEPLOY, Inventory, Resource
 from cli.overlay import laid_over
@@ -95,41 +95,13 @@ class Local:
         conversation = Conversation(self.inventory.folder, self.inventory.server(one.server))
         return _cleaned(lambda: NearLine(conversation, name, wanted))
 
-    def api_keys(self, name: str) -> dict[str, Any]:
-        from cli.local import desk
+    def desk(self, name: str) -> Desk:
+        """Keys, chat and measurements, over SSH as webops-deploy."""
+        from cli.local.desk import NearDesk
 
-        return desk.listed(self.inventory, self._offering(name, "keys"))
-
-    def add_api_key(self, name: str, given: dict[str, Any]) -> dict[str, Any]:
-        from cli.local import desk
-
-        return _cleaned(lambda: desk.add(self.inventory, self._offering(name, "keys"), given))
-
-    def revoke_api_key(self, name: str, key: str) -> None:
-        from cli.local import desk
-
-        _cleaned(lambda: desk.revoke(self.inventory, self._offering(name, "keys"), key))
-
-    def chat(self, name: str, asked: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-        from cli.local import desk
-
-        one = self._must(name, str(asked.get("server", "")))
-        self._offering(name, "chat")
-        return desk.chat(self.inventory, one, asked)
-
-    def measure(self, name: str, wanted: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-        from cli.local import desk
-
-        one = self._must(name, str(wanted.get("server", "")))
-        self._offering(name, "chat")
-        return desk.measure(self.inventory, one, wanted)
-
-    def _offering(self, name: str, what: str) -> list[Resource]:
-        """The resource on each of its servers. Stop: its kind has no such thing."""
         one = self._must(name)
-        if what not in _kind(one.kind).offers:
-            raise Stop(f"{name} is a {_kind(one.kind).label}, which has no {what}.", Exit.REFUSED, code="not_found")
-        return self.inventory.named(name) or [one]
+        kind = _kind(one.kind)
+        return NearDesk(self.inventory, kind, self.inventory.named(name) or [one])
 
     def carry_out(self, wish: Wish, *, wait: bool, as_json: bool) -> Exit:
         """Write what is wanted, then run the playbook. With --check nothing is written."""

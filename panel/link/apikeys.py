@@ -77,9 +77,10 @@ def _origin(told: dict[str, Any]) -> dict[str, str]:
 
 
 def shown(told: Any) -> list[dict[str, Any]]:
-    """What a server says of its keys, as it may be shown; it comes from outside, so it is looked at."""
+    """What a server says of its keys, looked at. `sha256` is for other servers, not for people."""
     found = [one for one in told[:_MOST] if isinstance(one, dict)] if isinstance(told, list) else []
-    return [{"name": plain(one.get("name") or "", 64), "prefix": plain(one.get("prefix") or "", 20),
+    return [{"name": plain(one.get("name") or "", 64), "sha256": plain(one.get("sha256") or "", 64),
+             "prefix": plain(one.get("prefix") or "", 20),
              "requests_per_minute": _number(one.get("requests_per_minute")),
              "tokens_per_minute": _number(one.get("tokens_per_minute")), **_origin(one)} for one in found]
 

@@ -80,6 +80,24 @@ def add(places: Sequence[Where], key: dict[str, Any]) -> None:
             raise LinkError(f"Nothing was added. {place.server}: {wrong.message}", wrong.code) from wrong
 
 
+def spread(places: Sequence[Where]) -> int:
+    """Give each server the keys that others have, as to one that came to the group later; how many were given.
+
+    LinkError: a server cannot be asked, or has another key of that name.
+    """
+    there = listed(places)
+    if there.trouble:
+        server, why = next(iter(there.trouble.items()))
+        raise LinkError(f"Nothing was copied. {server}: {why}")
+    given = 0
+    for key in there.keys:
+        for place in places:
+            if place.server not in key["on"]:
+                place.ask({"add": {name: value for name, value in key.items() if name != "on"}})
+                given += 1
+    return given
+
+
 def _take_back(done: Sequence[Where], name: str, why: str) -> None:
     left = [place.server for place in done if not _revoked(place, name)]
     if left:

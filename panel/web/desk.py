@@ -18,6 +18,7 @@ from panel.web import charts, offers, queries, snippets
 from panel.web.auth import current_actor, signed_in
 from panel.web.database import database
 from panel.web.sse import event_stream
+from panel.web.words import count
 
 blueprint = Blueprint("desk", __name__)
 
@@ -86,6 +87,18 @@ def revoke_key(name: str) -> AnyResponse | tuple[str, int]:
     except LinkError as wrong:
         return _keys(resource, problem=wrong.message), 409
     flash(f"The key '{key}' is refused from now on.", "ok")
+    return redirect(url_for("desk.keys", name=name), 303)
+
+
+@blueprint.post("/resources/<name>/api-keys/copies")
+@signed_in
+def spread_keys(name: str) -> AnyResponse | tuple[str, int]:
+    resource = _resource(name, "keys")
+    try:
+        copied = offers.spread_keys(resource, current_actor())
+    except LinkError as wrong:
+        return _keys(resource, problem=wrong.message), 409
+    flash(f"{count(copied, 'key')} copied: each server has all of them now.", "ok")
     return redirect(url_for("desk.keys", name=name), 303)
 
 

@@ -44,6 +44,7 @@ def keys(session: Session, row: Resource) -> Keyring:
     looks = [figures.latest(session, place) for place in row.places]
     told = [one.data.get("keys") or {} for one in looks if one]
     for key in found.keys:
+        del key["sha256"]
         key["use"] = _together([one[key["name"]] for one in told if key["name"] in one])
     return found
 
@@ -64,6 +65,13 @@ def add_key(row: Resource, given: dict[str, Any], actor: User) -> tuple[str, dic
                              actor.name)
     keyring.add(_places(row), key)
     return text, key
+
+
+def spread_keys(row: Resource, actor: User) -> int:
+    """How many keys servers were given that others have. LinkError."""
+    check(row, "keys")
+    permit(actor, row)
+    return keyring.spread(_places(row))
 
 
 def revoke_key(row: Resource, name: str, actor: User) -> None:

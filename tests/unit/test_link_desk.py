@@ -128,7 +128,8 @@ def test_a_key_is_added_used_and_revoked(model: Modelled) -> None:
     text, key = apikeys.make("website", 10, None, "ada")
     model.held({"add": key})
     shown = next(one for one in model.held() if one["name"] == "website")
-    assert shown == {"name": "website", "prefix": text[:10], "requests_per_minute": 10, "tokens_per_minute": None,
+    assert shown == {"name": "website", "sha256": key["sha256"], "prefix": text[:10],
+                     "requests_per_minute": 10, "tokens_per_minute": None,
                      "created_at": key["created_at"], "created_by": "ada"}
     assert model.gate.chat(text).status == 200
     with pytest.raises(LinkError, match="There is a key 'website' already"):
@@ -216,6 +217,17 @@ def test_a_key_is_on_every_server_or_on_none(two: tuple[Held, Held]) -> None:
     other.refuses = 0
     keyring.add(places, key)
     assert [found["on"] for found in keyring.listed(places).keys] == [["web1", "web2"]]
+
+
+def test_a_server_that_came_later_is_given_the_keys(two: tuple[Held, Held]) -> None:
+    places, (one, other) = [each.where() for each in two], two
+    keyring.add(places[:1], apikeys.make("site", 5, None, "ada")[1])
+    assert [found["on"] for found in keyring.listed(places).keys] == [["web1"]]
+    assert keyring.spread(places) == 1 and other.keys == one.keys
+    assert keyring.spread(places) == 0
+    other.is_away = True
+    with pytest.raises(LinkError, match="Nothing was copied"):
+        keyring.spread(places)
 
 
 def test_a_key_that_still_works_somewhere_is_said_to(two: tuple[Held, Held]) -> None:

@@ -99,6 +99,7 @@ def test_keys_through_the_api(api: Client, model: Modelled) -> None:
     shown = next(one for one in listed["keys"] if one["name"] == "web site")
     assert shown["prefix"] == text[:10] and shown["on"] == ["web1"] and shown["use"]["requests"] == 1
     assert text not in json.dumps(listed)
+    assert api("POST", "/resources/chat/api-keys/copies", {}).get_json() == {"copied": 0}
     assert api("DELETE", "/resources/chat/api-keys/web%20site").status_code == 204
     assert model.gate.chat(text).status == 401
     assert problem(api("DELETE", "/resources/chat/api-keys/web%20site"))["status"] == 404

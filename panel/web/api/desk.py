@@ -38,6 +38,14 @@ def add_api_key(name: str) -> tuple[Response, int]:
     return jsonify(key=made, **{field: value for field, value in kept.items() if field != "sha256"}), 201
 
 
+@api.post("/resources/<name>/api-keys/copies")
+@token
+def spread_api_keys(name: str) -> Response:
+    """Give each of its servers the keys that others have: to one that came to the group later."""
+    body()
+    return jsonify(copied=offers.spread_keys(find(name), current_actor()))
+
+
 @api.delete("/resources/<name>/api-keys/<key>")
 @token
 def revoke_api_key(name: str, key: str) -> tuple[str, int]:
