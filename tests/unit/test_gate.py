@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Iterator
@@ -314,3 +315,56 @@ def test_figures_are_those_of_engine_and_keys(gate: Gate, key: str, request: pyt
     text = gate.ask("/metrics", door="desk").text()
     assert "vllm:num_requests_running" in text
     assert f'webops_gate_completion_tokens_total{{key="{request.node.name}"}} 5' in text
+
+
+# Clients that are broken, slow, or lie.
+
+def raw(gate: Gate, data: bytes) -> bytes:
+    """What comes back for these bytes, until the gate closes or waits for more."""
+    with socket.socket(socket.AF_UNIX) as channel:
+        channel.settimeout(5)
+        channel.connect(str(gate.front))
+        channel.sendall(data)
+        found = b""
+        try:
+            while piece := channel.recv(65536):
+                found += piece
+        except TimeoutError:
+            pass
+        return found
+
+
+@pytest.mark.parametrize("lie", [
+    b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", b"Content-Length: 5\r\nContent-Length: 6\r\n",
+    b"Content-Length: +5\r\n", b"Transfer-Encoding: chunked, identity\r\n", b"Content-Length : 5\r\n",
+    b"X: a\x00b\r\n", b"X\rY: 1\r\n"])
+def test_a_request_that_can_be_read_in_two_ways_is_not_read(gate: Gate, key: str, lie: bytes) -> None:
+    before = len(gate.control()["seen"])
+    answer = raw(gate, b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+                 + f"Authorization: Bearer {key}\r\n".encode() + lie + b"\r\n0\r\n\r\nGET /metrics HTTP/1.1\r\n\r\n")
+    assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.0 400")), answer[:200]
+    assert len(gate.control()["seen"]) == before and b"vllm:" not in answer
+
+
+@pytest.mark.parametrize("noise", [b"\x16\x03\x01\x02\x00\x01", b"GET", b"\r\n\r\n\r\n", b"A" * 100_000])
+def test_noise_disturbs_nobody(gate: Gate, key: str, noise: bytes) -> None:
+    channels = []
+    for _ in range(20):
+        channel = socket.socket(socket.AF_UNIX)
+        channel.connect(str(gate.front))
+        channel.send(noise)
+        channels.append(channel)
+    assert gate.chat(key).status == 200
+    for channel in channels:
+        channel.close()
+
+
+def test_a_client_that_does_not_read_holds_nobody_up(gate: Gate, key: str) -> None:
+    slow = [gate.chat(key, "x" * 2000, max_tokens=5000, stream=True) for _ in range(3)]
+    began = time.monotonic()
+    assert gate.chat(key).status == 200 and time.monotonic() - began < 5
+    # What the gate keeps for them is bounded: the engine waits, too.
+    assert gate.control()["running"] == 3
+    for one in slow:
+        one.leave()
+    wait("they are gone", lambda: gate.control()["running"] == 0)
