@@ -56,9 +56,12 @@ def got(ready: Ready, user: str, socket: str, path: str) -> str:
 
 @pytest.fixture(scope="module")
 def gate(ready: Ready) -> Ready:
+    rehearsed = ready.play("vllm_model", NAME, VALUES, action="gate", check=True)
+    assert rehearsed.code == 0, rehearsed.words() or rehearsed.output
     ready.run("sh", "-ec", BEFORE)
     played = ready.play("vllm_model", NAME, VALUES, action="gate")
     assert played.code == 0, played.words() or played.output
+    assert played.changed == rehearsed.changed
     again = ready.play("vllm_model", NAME, VALUES, action="gate")
     assert again.code == 0 and not again.changed, again.changed
     ready.run("sh", "-c", "cat > /usr/local/lib/fake_engine.py", text=ENGINE.read_text())
