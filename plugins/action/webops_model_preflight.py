@@ -4,7 +4,8 @@ Arguments: `name`, the resource; `wanted`, values of the role by their short nam
 version, gpus, tensor_parallel, gpu_memory, kv_cache, max_length, dtype, quantization, max_sequences, eager, arguments,
 trust_remote_code, memory); `token`, for the hub; `models`, the directory of downloads; `engines`, per engine its
 `directory`, the `bytes` that it takes where it is still to be installed, the `cuda` that it needs and the `kv_cache`
-that it gets where none is given; `sockets` that must be free; `catalogue`, a file with presets.
+that it gets where none is given; `sockets` (path, unit) that must be free unless that unit is there; `catalogue`, a
+file with presets.
 Returns engine, gpus, beside (whether a second one fits while one runs), directory (where the model lies, or will lie),
 commit, files, complete (whether they are all there), needs (bytes: weights, total, download …), webops_plan.
 Fails with msg, next and journal in an operator's words.
@@ -70,14 +71,17 @@ def answer(arguments: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
     verdict = package.judge(given, facts, presets(str(arguments.get("catalogue") or "")))
     seen = facts.get("model") or {}
     result = {"changed": False, "engine": verdict.engine, "gpus": verdict.gpus, "beside": verdict.beside,
-              "needs": verdict.figures, "webops_plan": plan(seen, verdict), "webops_summary": verdict.sentence,
-              **place(seen, package, bool(given.get("trust_remote_code")))}
+              "needs": verdict.figures, "webops_plan": plan(seen, verdict, package),
+              "webops_summary": verdict.sentence, **place(seen, package, bool(given.get("trust_remote_code")))}
     return {**result, **refusal(verdict.problems)} if verdict.problems else result
 
 
-def plan(seen: dict[str, Any], verdict: Any) -> dict[str, Any]:
+def plan(seen: dict[str, Any], verdict: Any, words: ModuleType) -> dict[str, Any]:
     """What a person wants to know beforehand; a plan is held to the commit."""
-    told: dict[str, Any] = {"model": {**verdict.figures, "sentence": verdict.sentence}} if verdict.figures else {}
+    told: dict[str, Any] = {}
+    if verdict.figures:
+        first = f" {words.size(verdict.figures['download'])} are fetched first." if verdict.figures["download"] else ""
+        told["model"] = {**verdict.figures, "sentence": verdict.sentence + first}
     for key, commit in (("commit", seen.get("commit")), ("from", seen.get("live"))):
         if commit:
             told[key] = {"id": commit, "short": commit[:7], "subject": seen.get("id", ""), "author": "", "at": ""}

@@ -56,16 +56,9 @@ def wish(wanted: Mapping[str, Any], engine_name: str) -> Wish:
 def problems(wanted: Mapping[str, Any], facts: Mapping[str, Any], engine_name: str) -> list[Problem]:
     found = _gpus(wanted, facts) if engine_name == "gpu" else _cpu(wanted, facts)
     for one in facts.get("sockets") or []:
-        found.append(Problem("socket_in_use", f"{one['path']} is in use by another process{_by(one)}.",
+        found.append(Problem("socket_in_use", f"{one['path']} is in use by another process.",
                              "Stop that process, or give this model another name."))
-    for one in facts.get("ports") or []:
-        found.append(Problem("port_in_use", f"Port {one['port']} is in use by another process{_by(one)}.",
-                             "Stop that process, then run this again."))
     return found
-
-
-def _by(one: Mapping[str, Any]) -> str:
-    return f" ({one['user']})" if one.get("user") else ""
 
 
 def _gpus(wanted: Mapping[str, Any], facts: Mapping[str, Any]) -> list[Problem]:

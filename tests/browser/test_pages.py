@@ -184,3 +184,19 @@ def test_a_run_is_watched_live_to_its_end(page: Page, filled: Panel) -> None:
     expect(page.locator(".step--next, .step--running")).to_have_count(0)
     expect(page.locator("#step-8 ins").first).to_be_visible(), "what was opened stays open"
     expect(page.get_by_role("button", name="Deploy again")).to_be_visible()
+
+
+def test_a_preset_fills_the_form_in_and_keeps_what_was_typed(page: Page, filled: Panel) -> None:
+    sign_in(page, filled)
+    page.goto(f"{filled.url}/new/vllm_model")
+    page.get_by_label("Name needed").fill("chat")
+    page.get_by_label("Longest conversation").fill("99")
+    page.get_by_role("link", name="Qwen3 8B 18.7 GiB").click()
+    expect(page.locator("#presets [role=status]")).to_contain_text("A general model for one GPU of 24 GB.")
+    expect(page.get_by_label("Model needed")).to_have_value("Qwen/Qwen3-8B")
+    expect(page.get_by_label("Longest conversation")).to_have_value("16384")
+    expect(page.get_by_label("Name needed")).to_have_value("chat")
+    page.get_by_role("link", name="Qwen2.5 0.5B").click()
+    expect(page.get_by_label("KV cache")).to_have_value("1G")
+    page.get_by_role("link", name="Qwen3 4B").click()
+    expect(page.get_by_label("KV cache")).to_have_value("")

@@ -49,7 +49,7 @@ class Server:
     def __init__(self, place: Path, hub: Hub, program: ModuleType) -> None:
         self.place, self.hub, self.program = place, hub, program
         self.facts: dict[str, Any] = {}
-        self.sockets: list[str] = []
+        self.sockets: list[dict[str, str]] = []
         self.user = ""
 
     def gpus(self, used: tuple[int, ...] = (4,), driver: str = "580.82.07", cuda: str = "13.0", apps: str = "",
@@ -363,13 +363,16 @@ def test_a_cpu_without_avx2(server: Server) -> None:
 def test_a_socket_that_another_process_listens_on(server: Server) -> None:
     server.gpus()
     path = str(server.place / "x.sock")
-    server.sockets = [path]
+    unit = server.place / "ours.socket"
+    server.sockets = [{"path": path, "unit": str(unit)}]
     one = publish(server.hub, "qwen3-4b")
     assert not server.judge(model=one, max_length=1024).get("failed")
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(path)
         listening.listen()
         assert "is in use by another process" in refused(server.judge(model=one, max_length=1024), "socket_in_use")
+        unit.touch()
+        assert not server.judge(model=one, max_length=1024).get("failed"), "its own gate listens there"
 
 
 def test_all_problems_are_told_at_once(server: Server) -> None:
