@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import stat
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from werkzeug.serving import make_server
 from cli import panel as cli_panel
 from cli.exits import OF_STATE, Exit
 from cli.main import root
+from panel.settings import ROOT
 from panel.store import db
 from panel.store.models import Resource, Run, State
 from tests.believable import BROKEN, PASSWORD, add_run
@@ -255,3 +257,12 @@ def test_a_preset_begins_a_wish_and_another_takes_its_place() -> None:
     unknown = webops("apply", "vllm_model", "chat", "--preset", "gpt-9", "--no-wait")
     assert unknown.exit_code == Exit.USAGE and "there are: qwen2.5-0.5b" in unknown.output
     assert "--preset" not in webops("apply", "ssl_cert", "--help").output
+
+
+@pytest.mark.usefixtures("signed_in")
+def test_the_document_on_models_says_what_works() -> None:
+    lines = re.findall(r"^webops (apply .*)$", (ROOT / "docs" / "llm.md").read_text(), re.MULTILINE)
+    assert len(lines) >= 2
+    for line in lines:
+        done = webops(*shlex.split(line), "--no-wait")
+        assert done.exit_code == Exit.OK, done.output

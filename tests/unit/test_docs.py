@@ -20,6 +20,9 @@ PROVED = {
         "webops model keys add chat website --requests 60 --tokens 100000", "webops model keys list chat",
         "webops model keys revoke chat website", "webops model bench chat --clients 1,2 --seconds 5",
         'webops model chat chat "What is low water?" --system "Be brief." --max-tokens 60')},
+    **{line: "tests/unit/test_cli_panel.py" for line in (
+        "webops apply vllm_model chat --server web1 --preset qwen3-8b --check",
+        "webops apply vllm_model chat --server web1 --preset qwen3-8b --max-length 8192")},
     "make demo": "tests/whole/test_demo.py",
     "make test": ".ci/run",
     "make run": "tests/unit/test_cli_processes.py",  # it is `webops up`
