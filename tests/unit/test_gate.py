@@ -7,6 +7,7 @@ import json
 import shutil
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -144,6 +145,17 @@ def test_limits_and_figures_survive_a_restart(gate: Gate) -> None:
     gate.start()
     assert gate.chat(limited).status == 429
     assert used(gate, "lasting")["requests"] == 1
+
+
+def test_a_restart_cuts_no_stream_and_loses_no_request(gate: Gate, key: str) -> None:
+    events = gate.chat(key, max_tokens=20, stream=True, pause=0.1).events()
+    next(events)
+    stopping = threading.Thread(target=lambda: (gate.stop(), gate.start()))
+    stopping.start()
+    waiting = gate.ask("/v1/models", key)  # at the socket, until the new one is there
+    assert list(events)[-1] == "[DONE]"
+    stopping.join()
+    assert waiting.status == 200
 
 
 def test_a_new_key_of_an_old_name_begins_anew(gate: Gate) -> None:
