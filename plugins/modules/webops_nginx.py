@@ -10,11 +10,13 @@ description:
   - A copy of the whole configuration with the new files is tested first; then they are replaced and nginx reloads.
   - Under a lock of ours, since two vhosts must not be tested without each other.
   - Writes C(http2 on) and IPv6 listeners so that this server's nginx and kernel understand them.
+  - WebOps' own default server stands back on each socket where somebody else's answers for all names.
 options:
   files:
     description:
       - "A list of C({path, content | state | link}), paths below C(conf.d) or C(sites-enabled) of C(/etc/nginx)."
       - A C(link) is made where its target is there and nothing else is at its place.
+      - With C(of), the package that it came with, a file is taken away (C(state=absent)) only as that package wrote it.
     type: list
     elements: dict
     required: true
@@ -58,18 +60,18 @@ paths:
 import contextlib
 import os
 import re
-import shutil
 import subprocess
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.webops_default import is_changed, stepping_back
 from ansible.module_utils.webops_lock import Locked, held
 from ansible.module_utils.webops_place import Entry, Refused, Seen, ask, bring_back, put
 from ansible.module_utils.webops_record import Record
 from ansible.module_utils.webops_replaced import brought_back, is_kept, moved_aside, served, text_of
+from ansible.module_utils.webops_stage import test
 
 ROOT = "/etc/nginx"
-STAGE = "/etc/nginx/.webops-test"
 CERTIFICATES = "/etc/webops/certs"
 FOLDERS = ("conf.d", "sites-enabled")
 
@@ -92,7 +94,8 @@ def main():
         module.fail_json(msg=str(refused), next=getattr(refused, "next", "Run this again."),
                          journal=getattr(refused, "journal", []))
     module.exit_json(
-        changed=bool(changes), paths=[entry.path for entry, _seen in changes], webops_summary=in_words(changes),
+        changed=bool(changes), paths=[entry.path for entry, _seen in changes],
+        webops_summary=in_words(changes, module.params["files"]),
         diff=[difference(entry, seen) for entry, seen in changes if not is_kept(entry.path)] if module._diff else [],
     )
 
@@ -100,16 +103,17 @@ def main():
 def settle(module):
     record = Record(module.params["record"])
     version = nginx_version(module.check_mode)
+    others = replaced(module.params)
     entries = [entry_of(wish, version) for wish in module.params["files"] if can_be(wish)]
+    entries = stepping_back(entries, strangers(entries, others))
     changes = [(entry, seen) for entry in entries if (seen := Seen(entry.path)).differs(entry)]
     refuse_strangers(changes)
-    others = replaced(module.params)
     refuse_taken(module.params["domains"], {entry.path for entry in entries} | {entry.path for entry, _seen in others})
     # What is new comes first: at no moment is there a configuration that lacks the domain.
     changes += others
     if changes and not module.check_mode:
         refuse_without_certificate(module.params["certificate"])
-        test(changes)
+        test(changes, ROOT, FOLDERS)
         replace(changes)
     return changes + ([(record.entry, record.seen)] if record.keep(module.check_mode) else [])
 
@@ -123,12 +127,14 @@ def replaced(params):
     return moved_aside(params["replaces"], record.get("name", ""), folders, params["domains"])
 
 
-def in_words(changes):
-    """Which files of somebody else's are moved, for a person who looks at the steps."""
+def in_words(changes, wishes):
+    """What becomes of files of somebody else's, for a person who looks at the steps."""
     moved = [entry.path for entry, _seen in changes if is_kept(entry.path) and entry.state != "absent"]
     back = [entry.path for entry, _seen in changes if is_kept(entry.path) and entry.state == "absent"]
-    return "; ".join([f"what was there is kept as {path}" for path in moved] +
-                     [f"what was kept as {path} is back" for path in back])
+    stay = [os.path.join(ROOT, wish["path"]) for wish in wishes if is_a_site(wish)]
+    return "; ".join([*(f"what was there is kept as {path}" for path in moved),
+                      *(f"what was kept as {path} is back" for path in back),
+                      *(f"{path} stays on: somebody made a site of it" for path in stay)])
 
 
 def nginx_version(check_mode):
@@ -146,7 +152,14 @@ def nginx_version(check_mode):
 def can_be(wish):
     """A link of the distribution's own is brought back only where it leads somewhere and takes nobody's place."""
     link = wish.get("link")
+    if is_a_site(wish):
+        return False
     return not link or (os.path.isfile(link) and not os.path.lexists(os.path.join(ROOT, wish["path"])))
+
+
+def is_a_site(wish):
+    """Whether somebody wrote a site into the file that a package brought."""
+    return bool(wish.get("of")) and is_changed(os.path.join(ROOT, wish["path"]), wish["of"])
 
 
 def entry_of(wish, version):
@@ -178,6 +191,14 @@ def refuse_strangers(changes):
                           "Move it away or choose another name, then apply again.")
 
 
+def strangers(entries, others):
+    """What somebody else wrote, as far as nginx reads it afterwards."""
+    ours = {entry.path for entry in entries} | {entry.path for entry, _seen in others}
+    staying = [Seen(path) for path in configured() if path not in ours]
+    coming = [seen for entry, seen in others if entry.state == "absent" and is_kept(entry.path)]
+    return [text for text in map(text_of, staying + coming) if not text.startswith("# webops")]
+
+
 def refuse_taken(domains, own):
     wanted = set(domains)
     for path in configured():
@@ -196,7 +217,7 @@ def configured():
         directory = os.path.join(ROOT, folder)
         with contextlib.suppress(FileNotFoundError):
             for name in sorted(os.listdir(directory)):
-                if not name.startswith("."):
+                if not name.startswith(".") and (folder != "conf.d" or name.endswith(".conf")):
                     yield os.path.join(directory, name)
 
 
@@ -209,49 +230,6 @@ def refuse_without_certificate(name):
     if name and not os.path.exists(f"{CERTIFICATES}/{name}/fullchain.pem"):
         raise Refused(f"There is no certificate '{name}' on this server.",
                       f"Apply the certificate '{name}' first, then this again.")
-
-
-def test(changes):
-    """Let nginx judge a copy of its whole configuration with the new files in place of the old."""
-    shutil.rmtree(STAGE, ignore_errors=True)
-    main_copy = STAGE + ".conf"
-    try:
-        for folder in FOLDERS:
-            shutil.copytree(os.path.join(ROOT, folder), os.path.join(STAGE, folder),
-                            ignore_dangling_symlinks=True, dirs_exist_ok=True)
-        for entry, _seen in changes:
-            put_copy(entry, os.path.join(STAGE, os.path.relpath(entry.path, ROOT)))
-        with open(main_copy, "w", encoding="utf-8") as file:
-            file.write(staged_main())
-        ask(["nginx", "-q", "-t", "-c", main_copy], "nginx does not accept the new configuration.")
-    finally:
-        shutil.rmtree(STAGE, ignore_errors=True)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(main_copy)
-
-
-def put_copy(entry, path):
-    if entry.state == "absent":
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        return
-    if entry.state == "link":
-        # The copy lies elsewhere, from where a relative link would lead to nothing.
-        os.symlink(os.path.join(os.path.dirname(entry.path), entry.link), path)
-        return
-    with open(path, "wb") as file:
-        file.write(entry.content)
-
-
-def staged_main():
-    with open(os.path.join(ROOT, "nginx.conf"), encoding="utf-8", errors="surrogateescape") as file:
-        text = file.read()
-    pattern = r"(\binclude\s+)(?:/etc/nginx/)?(conf\.d|sites-enabled)/"
-    staged, found = re.subn(pattern, rf"\g<1>{STAGE}/\g<2>/", text)
-    if found < len(FOLDERS):
-        raise Refused("/etc/nginx/nginx.conf does not include conf.d/*.conf and sites-enabled/*.",
-                      "Let it include both inside http { }, as Debian's own file does, then apply again.")
-    return staged
 
 
 def replace(changes):

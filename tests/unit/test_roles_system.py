@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import re
@@ -33,6 +34,8 @@ place = load("plugins/module_utils/webops_place.py", "ansible.module_utils.webop
 record = load("plugins/module_utils/webops_record.py", "ansible.module_utils.webops_record")
 postgresql = load("plugins/module_utils/webops_postgresql.py", "ansible.module_utils.webops_postgresql")
 replaced = load("plugins/module_utils/webops_replaced.py", "ansible.module_utils.webops_replaced")
+default = load("plugins/module_utils/webops_default.py", "ansible.module_utils.webops_default")
+stage = load("plugins/module_utils/webops_stage.py", "ansible.module_utils.webops_stage")
 quoting = load("plugins/filter/nginx.py", "webops_filter_nginx")
 nginx = load("plugins/modules/webops_nginx.py", "webops_module_nginx")
 
@@ -68,6 +71,46 @@ def test_older_nginx_and_kernels_without_ipv6_are_spoken_to_in_their_words() -> 
     assert nginx.for_this_nginx(text, (1, 26, 0), True) == text
     assert nginx.for_this_nginx(text, (1, 18, 0), True) == "    listen 443 ssl http2;\n    listen [::]:443 ssl http2;\n"
     assert nginx.for_this_nginx(text, (1, 26, 0), False) == "    listen 443 ssl;\n    http2 on;\n"
+
+
+@pytest.mark.parametrize(("text", "sockets"), [
+    ("server { listen 80 default_server; listen [::]:80 default_server; server_name _; }", {"80", "[::]:80"}),
+    ("server { listen 0.0.0.0:443 ssl default_server; listen 8080; server_name a.example.org; }", {"443"}),
+    ("server { listen *:80 default; server_name a.example.org; } # listen 81 default_server;", {"80"}),
+    ("server { root /var/www; }", {"80"}), ('server { listen [::]; server_name ""; }', {"[::]:80"}),
+    ("server { listen 192.0.2.1; server_name _; }", {"192.0.2.1:80"}),
+    ("server { listen 80; server_name a.example.org; }", set()),
+])
+def test_who_answers_for_all_names_is_found_by_socket(text: str, sockets: set[str]) -> None:
+    assert default.claimed(text) == sockets
+
+
+def test_our_default_server_stands_back_where_somebody_else_has_one_and_comes_again() -> None:
+    text = (ROOT / "roles/server/templates/default.conf.j2").read_text()
+    ours = nginx.for_this_nginx(text, (1, 22, 1), True)
+    whole = default.answering(ours, set())
+    assert default.claimed(whole) == {"80", "[::]:80", "443", "[::]:443"} and default.answering(whole, set()) == whole
+    back = default.answering(whole, {"80", "[::]:443"})
+    listens = re.findall("listen (.*);", back)
+    assert listens == ["80", "[::]:80 default_server", "443 default_server ssl http2", "[::]:443 ssl http2"]
+    assert default.answering(back, set()) == whole
+
+
+def test_what_a_package_wrote_is_told_from_what_somebody_made_of_it(tmp_path: Path,
+                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    file, link = tmp_path / "default", tmp_path / "enabled"
+    file.write_text("server { listen 80 default_server; }\n")
+    link.symlink_to(file)
+    program = tmp_path / "dpkg-query"
+    digest = hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
+    program.write_text(f"#!/bin/sh\necho ' /etc/default/nginx 0 obsolete'; echo ' {file} {digest}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert not default.is_changed(str(link), "nginx-common")
+    file.write_text("server { listen 80 default_server; root /srv/mine; }\n")
+    assert default.is_changed(str(link), "nginx-common") and default.is_changed(str(file), "nginx-common")
+    file.unlink()
+    assert not default.is_changed(str(link), "nginx-common"), "it leads nowhere, so nothing is served there"
 
 
 def test_names_that_are_served_are_found() -> None:

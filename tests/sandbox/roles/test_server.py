@@ -145,6 +145,37 @@ def test_it_runs_what_it_promises(ready: Ready) -> None:
         assert ready.run("stat", "-Lc", "%a %U:%G", path).strip() == f"{mode} root:root", path
 
 
+def test_a_site_that_somebody_wrote_into_debians_own_file_stays_on(ready: Ready) -> None:
+    """It serves on for all names, is taken over and given back; Debian's own file, untouched, is switched off."""
+    site = "server { listen 80 default_server; server_name old.example.org; return 200 'by hand'; }"
+    values = {"server_public_keys": [ready.key.with_suffix(".pub").read_text().strip()]}
+    served = ("http://old.example.org/", "http://nobody.example.org/")
+    ready.run("sh", "-ec", "cd /etc/nginx; cp sites-available/default /root/debians; cat > sites-available/default; "
+              "ln -s ../sites-available/default sites-enabled/default; rm sites-enabled/webops-default.conf; "
+              "systemctl reload nginx", text=site)
+    rehearsed, made = (ready.play("server", "web", values, check=check) for check in (True, False))
+    step = "Let nginx answer names that nobody serves"
+    assert made.code == 0 and made.changed == rehearsed.changed and step in made.changed, made.words() or made.output
+    assert made.results[step]["webops_summary"] == (
+        "/etc/nginx/sites-enabled/default stays on: somebody made a site of it")
+    assert [ready.curl(url) for url in served] == ["by hand"] * 2
+    assert ready.curl("https://nobody.example.org/", "-k", "-o", "/dev/null", "-w", "%{http_code}") == "404"
+    assert ready.play("server", "web", values).changed == []
+
+    vhost = {"nginx_vhost_domain": "old.example.org", "nginx_vhost_roots": ["/var/www/html"],
+             "nginx_vhost_replaces": ["/etc/nginx/sites-enabled/default"]}
+    taken = ready.play("nginx_vhost", "old", vhost)
+    assert taken.code == 0, taken.words() or taken.output
+    assert "404 Not Found" in ready.curl(served[1]) and ready.play("nginx_vhost", "old", vhost).changed == []
+    gone = ready.play("nginx_vhost", "old", {}, action="remove")
+    assert gone.code == 0 and [ready.curl(url) for url in served] == ["by hand"] * 2, gone.words() or gone.output
+
+    ready.run("mv", "/root/debians", "/etc/nginx/sites-available/default")
+    assert ready.play("server", "web", values).changed == [step]
+    assert ready.run("ls", "/etc/nginx/sites-enabled").split() == ["webops-default.conf"]
+    assert "404 Not Found" in ready.curl(served[0])
+
+
 def test_what_somebody_else_made_is_left_alone(ready: Ready) -> None:
     ready.run("useradd", "--system", "--comment", "somebody", "webops-elsewhere")
     before = ready.snapshot()

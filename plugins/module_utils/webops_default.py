@@ -1,0 +1,68 @@
+"""Who answers for names that nobody claims: WebOps, except where somebody's own server does so already."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import subprocess
+
+from ansible.module_utils.webops_place import Entry
+from ansible.module_utils.webops_replaced import nameless, plain, served
+
+OURS = "/etc/nginx/sites-enabled/webops-default.conf"
+
+
+def is_changed(path, package):
+    """Whether somebody made a site of their own of a file that came with a package; a link to nowhere is none."""
+    try:
+        with open(path, "rb") as file:
+            digest = hashlib.md5(file.read(), usedforsecurity=False).hexdigest()
+    except OSError:
+        return False
+    return digest not in delivered(package)
+
+
+def delivered(package):
+    """Digests of a package's files of configuration, as dpkg wrote them down."""
+    try:
+        ended = subprocess.run(["dpkg-query", "-W", "-f", "${Conffiles}", package], capture_output=True, text=True,
+                               check=False)
+    except FileNotFoundError:
+        return set()
+    return {words[1] for words in map(str.split, ended.stdout.splitlines()) if len(words) > 1}
+
+
+def stepping_back(entries, texts):
+    """The entries, with our own default server on just those sockets where none of `texts`, somebody else's, is one."""
+    own = next((one for one in entries if one.path == OURS), None)
+    if own is None:
+        with contextlib.suppress(OSError), open(OURS, encoding="utf-8") as file:
+            own = Entry({"path": OURS, "content": file.read(), "owner": "root", "group": "root", "mode": "0644"})
+            entries = [*entries, own]
+    if own is not None and own.state == "file":
+        own.content = answering(own.content.decode(), set().union(*map(claimed, texts))).encode()
+    return entries
+
+
+def answering(text, others):
+    """Our file with `default_server` on each socket that is not among `others`."""
+    def line(found):
+        rest = found["rest"].replace(" default_server", "")
+        return f"{found['listen']}{'' if socket(found['where']) in others else ' default_server'}{rest};"
+
+    return re.sub(r"(?P<listen>^ *listen (?P<where>[^\s;]+))(?P<rest>[^;\n]*);", line, text, flags=re.MULTILINE)
+
+
+def claimed(text):
+    """Sockets on which a file has the default server: it says so, or has a server without a name."""
+    listens = [one.split() for one in re.findall(r"\blisten\s+([^;]+);", plain(text))]
+    if nameless(text) or served(text) & {"_", ""}:
+        return {socket(words[0]) for words in listens} or {"80"}
+    return {socket(words[0]) for words in listens if {"default_server", "default"} & set(words[1:])}
+
+
+def socket(where):
+    """One way of writing an address with its port: 80 for *:80 and 0.0.0.0:80, [::]:80 for [::]."""
+    whole = where if where.isdigit() or re.search(r":\d+$", where) else f"{where}:80"
+    return re.sub(r"^(\*|0\.0\.0\.0):", "", whole)
