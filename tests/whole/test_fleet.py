@@ -19,7 +19,7 @@ from tests.sandbox.roles.conftest import Ready, boot
 from tests.world import RELEASE, World, add_server, wait
 
 pytestmark = pytest.mark.sandbox
-DOMAIN = "site.whole.test"
+DOMAIN, BOOK = "site.whole.test", "book.whole.test"
 DOC = ROOT / "docs" / "fleet.md"
 FIRST, SECOND = "web1", "web2"
 
@@ -192,6 +192,45 @@ def test_all_get_one_commit_although_the_branch_moves_meanwhile(fleet: Fleet) ->
     fetched = [one["data"]["plan"]["commit"]["id"] for one in world.events(number)
                if "commit" in one["data"].get("plan", {})]
     assert fetched == [wanted] * 2
+
+
+def test_an_app_has_a_database_on_each_server(fleet: Fleet) -> None:
+    """Deployed, restarted and rolled back as one, while each server keeps what was written there."""
+    world, repository = fleet.world, fleet.world.repository("guestbook")
+    servers = fleet.servers.items()
+
+    def page(server: Ready, *options: str) -> str:
+        return server.curl(f"https://{BOOK}/", "-k", *options)
+
+    def write(server: Ready, text: str) -> None:
+        jar = str(world.place / f"cookies-{text}")
+        page(server, "-c", jar)
+        token = Path(jar).read_text().split("csrftoken")[1].split()[0]
+        page(server, "-b", jar, "-H", f"Origin: https://{BOOK}", "-o", "/dev/null", "--data-urlencode",
+             f"csrfmiddlewaretoken={token}", "--data-urlencode", "name=Ada", "--data-urlencode", f"text={text}")
+
+    def act(action: str, **values: Any) -> None:
+        body = {"action": action, "values": values, "batch": "100%"}
+        run = world.succeeded(world.ask("POST", "/resources/book/runs", body)["run"]["id"])
+        assert states(run) == [(FIRST, "succeeded"), (SECOND, "succeeded")]
+        for name, server in servers:
+            own, other = (f"from-{one}" in page(server) for one in (name, SECOND if name == FIRST else FIRST))
+            assert own and not other, f"after {action}: {name} has what was written there, and that alone"
+
+    values = {"repo": repository.address, "domain": BOOK, "certificate": "self_signed", "health_path": "/healthz"}
+    wish = {"kind": "django_app", "group": "web", "values": values, "batch": "100%"}
+    world.succeeded(world.ask("PUT", "/resources/book", wish)["run"]["id"])
+    before = repository.git("rev-parse", "HEAD")
+    for name, server in servers:
+        write(server, f"from-{name}")
+    repository.edit("A new lead", "book/templates/book/index.html", "You were here.", "You came by.")
+    act("deploy")
+    assert ["You came by." in page(server) for _name, server in servers] == [True, True]
+    act("restart")
+    act("rollback", release=before)
+    assert ["You were here." in page(server) for _name, server in servers] == [True, True]
+    repository.undo()
+    world.succeeded(world.act("book", "remove", remove_data="book"))
 
 
 def test_a_server_is_not_taken_away_from_under_what_lives_on_it(fleet: Fleet) -> None:
