@@ -41,8 +41,9 @@ lint: setup ## ruff, mypy, import-linter, ansible-lint
 bench: setup ## Measure; writes docs/performance.md
 	@$(PY) -m tests.bench
 
-soak: ## Long proofs with many repetitions, and each role's tests on every release of Debian
+soak: ## Long proofs with many repetitions, and the tests of servers on every release of Debian
 	@WEBOPS_SOAK=1 bin/test -v -s tests/soak tests/sandbox/roles
+	@WEBOPS_RELEASE=trixie bin/test -v tests/whole
 
 ##@ Keep it
 .PHONY: lock
