@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from panel.link import apikeys, remote
 from tests.sandbox.roles.conftest import Ready
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.every_release]
@@ -128,6 +129,35 @@ def test_the_desk_is_webops_deploys_alone_and_the_gate_nobodys(gate: Ready) -> N
     assert user not in ("root", "wo-chat", "www-data", "webops-deploy")
     score = gate.run("systemd-analyze", "security", "--no-pager", f"wo-{NAME}.gate.service").splitlines()[-1]
     assert float(score.split(":")[1].split()[0]) < 1.5, score
+
+
+def linked(ready: Ready, *asked: dict[str, object]) -> list[dict[str, object]]:
+    """What the link's program says on the server, as webops-deploy, to these requests."""
+    record = {"kind": "vllm_model", "name": NAME, "desk": DESK, "keys": f"/srv/webops/{NAME}/env/keys.json"}
+    ready.run("sh", "-c", f"mkdir -p /etc/webops/resources; cat > /etc/webops/resources/{NAME}.json",
+              text=json.dumps(record))
+    lines = [remote.bundle("/etc/webops/resources").decode(), *(json.dumps(one) + "\n" for one in asked)]
+    # It ends with its input, so that stays open until everything was said.
+    told = ready.run("runuser", "-u", "webops-deploy", "--", "sh", "-c", '(cat; sleep 4) | python3 -I -S -c "$1"', "sh",
+                     remote.BOOT, text="".join(lines))
+    return [json.loads(line) for line in told.splitlines()][1:]
+
+
+def test_the_link_changes_keys_chats_and_reads_figures(gate: Ready) -> None:
+    text, key = apikeys.make("linked", None, None, "ada")
+    chat = {"messages": [{"role": "user", "content": "low water"}], "max_tokens": 2}
+    told = linked(gate, {"do": "keys", "id": 1, "name": NAME, "change": {"add": key}},
+                  {"do": "chat", "id": 2, "name": NAME, "asked": chat}, {"do": "observe", "id": 3})
+    keys = next(one for one in told if one["id"] == 1)["seen"]["keys"]
+    assert [one["name"] for one in keys] == ["test", "linked"]
+    words = [piece for one in told if one["id"] == 2 for piece in one.get("lines", [])]
+    assert words[:2] == [["text", "low "], ["text", "water "]] and words[2][0] == "done"
+    seen = next(one for one in told if one["id"] == 3)["seen"]["desks"][NAME]
+    assert seen["engine"]["kv_cache"] == 0.25 and "linked" in seen["keys"]
+    assert gate.run("stat", "-c", "%U:%G %a", f"/srv/webops/{NAME}/env/keys.json") == "webops-deploy:wo-chat 640\n"
+    assert asked(gate, "/v1/models", "-H", f"Authorization: Bearer {text}").endswith("\n200")
+    linked(gate, {"do": "keys", "id": 1, "name": NAME, "change": {"revoke": "linked"}})
+    assert asked(gate, "/v1/models", "-H", f"Authorization: Bearer {text}").endswith("\n401")
 
 
 def test_figures_survive_a_restart_and_go_with_the_resource(gate: Ready) -> None:
