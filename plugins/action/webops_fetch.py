@@ -50,6 +50,7 @@ class ActionModule(ActionBase):
             "webops_fetch": ("report", "listing", "login", "submodules", "lfs", "migrations", "fetch"),
             "webops_build": ("report", "tree", "commands", "migrations", "locked", "caches", "python_env",
                              f"{sort}_build"),
+            "webops_model_prune": ("report", "model_prune"),
             "webops_snapshot": ("report", "snapshot"),
             "webops_rollback": ("report", "snapshot"),
         }[self.module]

@@ -25,6 +25,7 @@ TRIES = 5
 AT_ONCE = 4
 #: Larger files are given out in a protocol of their own alone, which the client speaks.
 LARGEST = 50 * 1000**3
+BLOBS = {}
 
 
 def download(question):
@@ -95,8 +96,10 @@ def fetch_file(question, home, name):
                         endpoint=endpoint, token=token)
         return
     blob = os.path.join(home, "blobs", os.path.basename(about.etag))
-    if not os.path.exists(blob):
-        fetch_blob(url, about, blob, token)
+    # Two files of the same content are one blob.
+    with BLOBS.setdefault(blob, threading.Lock()):
+        if not os.path.exists(blob):
+            fetch_blob(url, about, blob, token)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(link)
     os.symlink(os.path.join("..", "..", "blobs", os.path.basename(blob)), link)

@@ -211,11 +211,22 @@ def hub(question):
             return {**seen, "commit": commit, "problem": {"code": "no_config"}}
         text = fetch(question, f"{base}/{model}/resolve/{commit}/config.json")
     except Unanswered as wrong:
-        return {**seen, "problem": {"code": wrong.code, "detail": str(wrong)}}
+        return as_it_lies(question, seen) or {**seen, "problem": {"code": wrong.code, "detail": str(wrong)}}
     except (ValueError, KeyError, TypeError) as wrong:
         return {**seen, "problem": {"code": "no_answer", "detail": f"it answered something else ({wrong!r})"[:300]}}
     return understood({**seen, "commit": commit, "files": files, "gated": bool(about.get("gated")),
                        **downloaded(question["models"], model, commit, files)}, text)
+
+
+def as_it_lies(question, seen):
+    """A commit that is here needs no hub: where that does not answer, an apply and a look for drift go on."""
+    commit = question["revision"]
+    place = os.path.join(question["models"], "models--" + question["model"].replace("/", "--"), "snapshots", commit)
+    if not re.fullmatch(r"[0-9a-f]{40}", commit) or not os.path.isfile(os.path.join(place, "config.json")):
+        return None
+    here = directory(place)
+    names = sorted(one["name"] for one in here.get("files", []))
+    return {**here, **seen, "commit": commit, "snapshot": place, "here": names, "cached": names, "unfinished": 0}
 
 
 def quoted(revision):

@@ -21,9 +21,10 @@ from tests.unit.sized import ROOT, action
 MODEL = "Some/Model"
 #: The client writes ten million bytes and some at once.
 WEIGHTS = os.urandom(25 << 20)
-FILES = {"config.json": b'{"model_type": "llama"}', "tokenizer.json": b"{}", "model.safetensors": WEIGHTS,
+FILES = {"config.json": b'{"model_type": "llama"}', "tokenizer.json": b"{}", "vocab.json": b"{}",
+         "model.safetensors": WEIGHTS,
          "README.md": b"not read", "original/model.safetensors": WEIGHTS}
-WANTED = ["config.json", "tokenizer.json", "model.safetensors"]
+WANTED = ["config.json", "tokenizer.json", "vocab.json", "model.safetensors"]
 
 
 @pytest.fixture(scope="module")
@@ -150,3 +151,32 @@ def test_what_the_download_left_is_seen_before_the_next(client: Path, hub: Hub, 
     question = {"model": MODEL, "revision": "", "hub": hub.address, "token": "", "models": str(tmp_path / "models")}
     seen = program("model_look").hub(question)
     assert seen["here"] == sorted(WANTED) and seen["snapshot"].endswith(COMMIT) and seen["unfinished"] == 0
+
+
+def test_a_commit_that_is_here_needs_no_hub(client: Path, hub: Hub, tmp_path: Path, program: Any) -> None:
+    download(client, hub, tmp_path)
+    question = {"model": MODEL, "hub": "http://127.0.0.1:9", "token": "", "models": str(tmp_path / "models")}
+    look = program("model_look").hub
+    seen = look({**question, "revision": COMMIT})
+    assert seen["commit"] == COMMIT and seen["here"] == sorted(WANTED) and seen["config"] == {"model_type": "llama"}
+    assert look({**question, "revision": "main"})["problem"]["code"] == "no_answer", "nobody knows what main is now"
+    assert look({**question, "revision": "e" * 40})["problem"]["code"] == "no_answer"
+
+
+def test_what_serves_no_more_goes_and_what_another_commit_needs_stays(
+        client: Path, hub: Hub, tmp_path: Path, program: Any) -> None:
+    first = Path(download(client, hub, tmp_path)[0]["directory"])
+    hub.repositories[MODEL] = Repository({**FILES, "config.json": b'{"a": 1}'}, commit="f" * 40)
+    second = Path(download(client, hub, tmp_path, commit="f" * 40)[0]["directory"])
+    hub.repositories["Some/Other"] = Repository(dict(FILES))
+    other = Path(download(client, hub, tmp_path, model="Some/Other")[0]["directory"])
+    blob(tmp_path).with_suffix(".incomplete").write_bytes(b"x" * 9000)
+    prune, models = program("model_prune").prune, str(tmp_path / "models")
+    assert prune({"models": models, "keep": [str(second)], "look": True})["freed"] > len(WEIGHTS)
+    assert first.exists() and other.exists(), "it only looked"
+    assert prune({"models": models, "keep": [str(second)]})["freed"] > len(WEIGHTS)
+    assert not first.exists() and not other.parents[1].exists()
+    assert (second / "model.safetensors").read_bytes() == WEIGHTS and (second / "config.json").stat().st_size == 8
+    assert len(list(blob(tmp_path).parent.iterdir())) == len(WANTED) - 1, "two of the same content are one"
+    assert prune({"models": models, "keep": [str(second)]})["freed"] == 0
+    assert prune({"models": str(tmp_path / "none"), "keep": []})["freed"] == 0

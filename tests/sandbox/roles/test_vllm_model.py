@@ -21,7 +21,7 @@ from sandbox.suite import Sandbox
 from tests.hub import COMMIT, Hub, Repository, running
 from tests.llm import tiny
 from tests.sandbox.roles.conftest import Ready, boot
-from tests.sandbox.roles.play import Played
+from tests.sandbox.roles.play import ROOT, Played
 
 pytestmark = pytest.mark.sandbox
 
@@ -159,3 +159,16 @@ def test_what_is_there_is_not_fetched_again_and_a_plan_gets_its_commit(ready: Re
     assert held.results["Fetch the model from the hub"]["directory"].endswith("e" * 40)
     blobs = ready.run("ls", f"/srv/webops/{NAME}/shared/models/models--some--gated/blobs").split()
     assert len(blobs) == len(one.files) + 1, "what both commits have is there once"
+
+
+@pytest.mark.usefixtures("engine")
+def test_what_serves_no_more_goes(ready: Ready, tmp_path: Path) -> None:
+    """The step behind a start, alone: what stands in for an engine never gets that far."""
+    models = f"/srv/webops/{NAME}/shared/models/models--some--gated"
+    task = {"name": "Take away", "webops_model_prune": {"name": NAME, "directory": f"{models}/snapshots/{'e' * 40}"}}
+    (tmp_path / "hosts.json").write_text(json.dumps({"all": {"hosts": {"web": ready.login("webops-deploy").variables()}}}))
+    (tmp_path / "prune.yml").write_text(json.dumps([{"hosts": "web", "gather_facts": False, "tasks": [task]}]))
+    subprocess.run([str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(tmp_path / "hosts.json"),
+                    str(tmp_path / "prune.yml")], cwd=ROOT, check=True, capture_output=True)
+    assert ready.run("ls", f"{models}/snapshots").split() == ["e" * 40]
+    assert ready.run("find", f"{models}/snapshots/{'e' * 40}", "-xtype", "l") == "", "a link to nothing"

@@ -1,0 +1,1 @@
+webops_fetch.py
