@@ -166,7 +166,8 @@ def test_what_serves_no_more_goes(ready: Ready, tmp_path: Path) -> None:
     """The step behind a start, alone: what stands in for an engine never gets that far."""
     models = f"/srv/webops/{NAME}/shared/models/models--some--gated"
     task = {"name": "Take away", "webops_model_prune": {"name": NAME, "directory": f"{models}/snapshots/{'e' * 40}"}}
-    (tmp_path / "hosts.json").write_text(json.dumps({"all": {"hosts": {"web": ready.login("webops-deploy").variables()}}}))
+    login = ready.login("webops-deploy").variables()
+    (tmp_path / "hosts.json").write_text(json.dumps({"all": {"hosts": {"web": login}}}))
     (tmp_path / "prune.yml").write_text(json.dumps([{"hosts": "web", "gather_facts": False, "tasks": [task]}]))
     subprocess.run([str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(tmp_path / "hosts.json"),
                     str(tmp_path / "prune.yml")], cwd=ROOT, check=True, capture_output=True)
