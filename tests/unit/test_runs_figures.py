@@ -68,9 +68,10 @@ def place(filled: Flask) -> int:
     """A place of a resource, with an hour of looks and ten minutes in which nobody looked."""
     with db.session() as session:
         found = session.scalars(select(Resource).where(Resource.name == "guestbook")).one().places[0]
+        at = db.now(session)
         for number in range(360):
             if not 100 <= number < 160:
-                session.add(Figure(place_id=found.id, at=db.now(session) - timedelta(seconds=10 * (359 - number)),
+                session.add(Figure(place_id=found.id, at=at - timedelta(seconds=10 * (359 - number)),
                                    data=engine(generation_tokens=number * 100, running=1)))
         session.add(Figure(place_id=found.id, at=db.now(session) - timedelta(hours=49), data=engine()))
         session.commit()
