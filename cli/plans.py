@@ -142,6 +142,8 @@ def _show_code(found: dict[str, Any]) -> None:
         click.secho(f"    {one['short']} {clean(one['subject'])} ({clean(one['author'])})", dim=True)
     if facts.get("commits_more"):
         click.secho(f"    and {facts['commits_more']} more", dim=True)
+    if model := facts.get("model"):
+        click.echo(clean(model["sentence"]))
     for server, own in (facts.get("servers") or {}).items():
         click.echo(f"On {server}: {_on_server(own)}")
     for one in found["migrations"]:

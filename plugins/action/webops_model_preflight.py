@@ -26,6 +26,8 @@ from ansible.plugins.action import ActionBase
 
 PLUGINS = Path(__file__).resolve().parent.parent
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+#: The fact by which one server of a run tells the others which commit it got.
+SEEN = "webops_model_commit"
 _SIZES = ("kv_cache", "memory")
 
 
@@ -113,9 +115,20 @@ def held(task_vars: dict[str, Any]) -> str:
 
 
 def revision(wanted: dict[str, Any], task_vars: dict[str, Any]) -> str:
-    """What was planned is what is fetched, wherever the branch went meanwhile."""
+    """What was planned is fetched, wherever the branch went meanwhile; and all servers of a resource get one commit."""
     commit = held(task_vars)
-    return commit if commit and commit != "live" else str(wanted.get("revision") or "")
+    if commit == "live":
+        return str(wanted.get("revision") or "")
+    return commit or elsewhere(task_vars) or str(wanted.get("revision") or "")
+
+
+def elsewhere(task_vars: dict[str, Any]) -> str:
+    """The commit that another server of the same resource got in this run."""
+    me, known = str(task_vars.get("inventory_hostname", "")), task_vars.get("hostvars") or {}
+    others = [one for one in task_vars.get("ansible_play_hosts_all") or []
+              if one != me and one.partition("@")[0] == me.partition("@")[0]]
+    found = ((known[one].get("ansible_facts") or {}).get(SEEN) for one in others)
+    return next((str(one) for one in found if one), "")
 
 
 class ActionModule(ActionBase):
@@ -148,4 +161,6 @@ class ActionModule(ActionBase):
             result.get("invocation", {}).get("module_args", {}).pop("source", None)
             return result
         result.update(answer(arguments, looked["facts"]))
+        if result.get("commit") and not result.get("failed"):
+            result["ansible_facts"] = {SEEN: result["commit"]}
         return result

@@ -403,3 +403,13 @@ def test_it_looks_as_it_does_on_a_server(server: Server, module: Callable[[str],
     ended = module("webops_model_preflight").ask("wo-nobody-here", text)
     line = next(line for line in ended.stdout.splitlines() if line.startswith("webops-result "))
     assert json.loads(line.split(" ", 1)[1])["model"] == server.look(model=one, token="theirs")["model"]
+
+
+def test_a_plan_and_the_other_servers_of_a_group_decide_the_commit() -> None:
+    asked, revision = {"revision": "main"}, action().revision
+    others = {"inventory_hostname": "chat@web2", "ansible_play_hosts_all": ["chat@web1", "chat@web2", "shop@web1"],
+              "hostvars": {"chat@web1": {"ansible_facts": {"webops_model_commit": COMMIT}}, "shop@web1": {}}}
+    assert revision(asked, {}) == "main"
+    assert revision(asked, others) == COMMIT
+    assert revision(asked, {**others, "webops_planned": {"commit": "e" * 40}}) == "e" * 40
+    assert revision(asked, {**others, "webops_planned": {"commit": "live"}}) == "main", "each stays with its own"

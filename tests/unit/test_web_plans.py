@@ -51,6 +51,19 @@ def test_a_plan_is_live_while_it_is_made_and_applied_afterwards(ada: FlaskClient
     assert f"/runs/{run.id}" in ada.get(f"/plans/{plan.id}").text
 
 
+def test_a_plan_of_a_model_says_what_it_needs(ada: FlaskClient, plan: Plan) -> None:
+    ended(plan.run_id or 0)
+    with db.session() as session:
+        one = session.get_one(Plan, plan.id)
+        commit = {"id": "8" * 40, "short": "8888888", "subject": "Qwen/Qwen3-8B", "author": "", "at": ""}
+        said = "Needs 18.7 GiB of 20.2 GiB on GPU 0. <b>15.3 GiB</b> first."
+        one.facts = {"commit": commit, "model": {"sentence": said}}
+        session.commit()
+    page = ada.get(f"/plans/{plan.id}").text
+    assert '<h2 id="code">Model</h2>' in page and "8888888" in page and "Qwen/Qwen3-8B" in page
+    assert "Needs 18.7 GiB of 20.2 GiB on GPU 0. &lt;b&gt;15.3 GiB" in page
+
+
 def test_a_plan_that_moved_says_what_and_can_be_made_again(ada: FlaskClient, plan: Plan) -> None:
     ended(plan.run_id or 0)
     token_page = f"/plans/{plan.id}"
