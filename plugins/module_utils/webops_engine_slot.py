@@ -6,6 +6,8 @@ answered all that they were asked (`engine drain`).
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import re
 import time
@@ -15,7 +17,7 @@ from ansible.module_utils.webops_unit import Refused, journal, show
 
 # Lines of the unit that systemd obeys by itself; the engine goes on as it is.
 _FELT_BY_SYSTEMD = re.compile(
-    rb"(?m)^(?:#|Description=|ExecStartPost=|ExecStop=|Restart|Timeout|MemoryMax=|TasksMax=).*\n")
+    r"(?m)^(?:#|Description=|ExecStartPost=|ExecStop=|Restart|Timeout|MemoryMax=|TasksMax=).*\n")
 # (EngineCore pid=1234) INFO 11-23 02:40:01 [core.py:12] Loading took …
 _LEAD = re.compile(r"^(?:\([^)]*\) )?(?:(?:INFO|WARNING|ERROR|DEBUG) [\d-]+ [\d:.]+ \[[^]]*\] ?)?")
 _ERROR = re.compile(r"(?:^|\s)((?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception): .+)")
@@ -30,15 +32,24 @@ class EngineSlots(Slots):
     # It takes minutes: whoever starts one looks how it goes.
     start_words = ("start", "--no-block")
 
+    def __init__(self, releases, unit=""):
+        """`unit` is the text of the unit as it shall be, where a rehearsal has not written it."""
+        super().__init__(releases)
+        self.unit = unit
+
     def units(self, slot):
         return [f"wo-{self.name}@{slot}.service"]
 
     def socket(self, slot):
         return f"/run/webops-{self.name}-{slot}/engine.sock"
 
-    @staticmethod
-    def felt(text):
-        return _FELT_BY_SYSTEMD.sub(b"", text)
+    def surroundings(self):
+        """Changes where the unit does in what an engine notices only when it is started anew."""
+        text = self.unit
+        if not text:
+            with contextlib.suppress(OSError), open(self.unit_file(), encoding="utf-8") as file:
+                text = file.read()
+        return hashlib.sha256(_FELT_BY_SYSTEMD.sub("", text).encode()).hexdigest()[:16]
 
     def describe(self, release, slot):  # pylint: disable=arguments-differ
         """What the engine of a slot shall run."""
@@ -72,7 +83,7 @@ class EngineSlots(Slots):
         """
         until = time.monotonic() + patience
         while True:
-            facts = show(self.service(slot), "ActiveState", "SubState", "NRestarts", "Result")
+            facts = show(self.service(slot), "ActiveState", "SubState", "NRestarts", "Result", "Job")
             lines = journal(self.service(slot), since, 2000)
             if facts.get("ActiveState") == "active":
                 return {"state": "ready", "lines": told(lines[shown:]), "shown": len(lines)}
@@ -92,6 +103,8 @@ def told(lines):
 
 def refuse_ended(facts, lines):
     """Refused where a start has come to its end: with the words of who knows why."""
+    if facts.get("ActiveState") == "inactive" and facts.get("Job", "0") not in ("", "0"):
+        return  # systemd has not come to it yet
     ended = facts.get("ActiveState") in ("failed", "inactive") or facts.get("SubState") == "auto-restart"
     if not ended and facts.get("NRestarts") == "0":
         return

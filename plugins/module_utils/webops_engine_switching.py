@@ -20,14 +20,14 @@ class EngineSwitch:
     """What serves a model, about to change.
 
     `params`: name, action (serve, restart, start, stop), wish (what shall serve: model, revision, argv, environment,
-    needs, gpus, gpu_memory), accept, keep, run.
+    needs, gpus, gpu_memory, unit), follows, accept, keep, run.
     """
 
     def __init__(self, params, check=False):
         self.params = params
         self.check = check
         self.releases = Releases(params["name"])
-        self.slots = EngineSlots(self.releases)
+        self.slots = EngineSlots(self.releases, params["wish"].get("unit") or "")
 
     def begin(self):
         """{changed, waits}; where it waits for an engine also {slot, release, since, interrupted}."""
@@ -39,7 +39,7 @@ class EngineSwitch:
         if action == "start" and serving:
             return self._done(False, "serves already")
         release = self._wanted()
-        if action == "serve" and self._serves(release):
+        if action == "serve" and not self.params["follows"] and self._serves(release):
             return self._done(False, f"{release['subject']} serves already")
         return self._start(release, serving)
 

@@ -91,15 +91,13 @@ class Slots:
     def surroundings(self):
         """Changes when the units or the bindings do, so that a release is started anew with them."""
         digest = hashlib.sha256()
-        for path in (f"/etc/systemd/system/wo-{self.name}@.service", self.bindings):
+        for path in (self.unit_file(), self.bindings):
             with contextlib.suppress(OSError), open(path, "rb") as file:
-                digest.update(self.felt(file.read()))
+                digest.update(file.read())
         return digest.hexdigest()[:16]
 
-    @staticmethod
-    def felt(text):
-        """What of a unit or of bindings a process notices only when it is started anew."""
-        return text
+    def unit_file(self):
+        return f"/etc/systemd/system/wo-{self.name}@.service"
 
     def clear(self, slot):
         """Let a slot be idle: an old release may still be finishing its requests there."""

@@ -16,9 +16,10 @@ options:
   name: {description: The resource., type: str, required: true}
   action: {description: What to do., type: str, choices: [serve, restart, stop, start], required: true}
   wish:
-    description: "With C(serve): C({model, revision, argv, environment, needs, gpus, any_gpus, gpu_memory})."
+    description: "With C(serve): C({model, revision, argv, environment, needs, gpus, any_gpus, gpu_memory, unit})."
     type: dict
     default: {}
+  follows: {description: Whether the engine was (or is still to be) installed anew., type: bool, default: false}
   accept: {description: Whether clients may be turned away meanwhile., type: bool, default: false}
   keep: {description: Records of what served to keep., type: int, default: 5}
   run: {description: "The run that does it, C({id, actor}); the action plugin fills it in.", type: dict, default: {}}
@@ -47,6 +48,7 @@ def main():
             "name": {"type": "str", "required": True},
             "action": {"type": "str", "required": True, "choices": ["serve", "restart", "stop", "start"]},
             "wish": {"type": "dict", "default": {}},
+            "follows": {"type": "bool", "default": False},
             "accept": {"type": "bool", "default": False},
             "keep": {"type": "int", "default": 5},
             "run": {"type": "dict", "default": {}},

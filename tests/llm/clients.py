@@ -19,7 +19,7 @@ import openai
 
 MESSAGES: Any = [{"role": "system", "content": "You are brief."}, {"role": "user", "content": "Hello"}]
 # Random weights may end at once: nobody would see whether a stream was cut.
-LONG: Any = {"max_tokens": 400, "temperature": 0, "extra_body": {"ignore_eos": True}}
+LONG: Any = {"temperature": 0, "extra_body": {"ignore_eos": True}}
 
 
 def client(address: str, domain: str, key: str) -> openai.OpenAI:
@@ -33,7 +33,7 @@ def once(one: openai.OpenAI, model: str) -> dict[str, Any]:
                                   extra_body={"ignore_eos": True})
     chat = one.chat.completions.create(model=model, messages=MESSAGES, max_tokens=12)
     began, times = time.monotonic(), []
-    for part in one.chat.completions.create(model=model, messages=MESSAGES, stream=True, **LONG):
+    for part in one.chat.completions.create(model=model, messages=MESSAGES, stream=True, max_tokens=1500, **LONG):
         if part.choices and part.choices[0].delta.content:
             times.append(time.monotonic() - began)
     return {"models": [found.id for found in one.models.list()], "completion": said.choices[0].text,
@@ -63,7 +63,7 @@ class Streams:
         while not self.over.is_set():
             try:
                 ends = [part.choices[0].finish_reason for part in self.one.chat.completions.create(
-                    model=self.model, messages=MESSAGES, stream=True, **LONG) if part.choices]
+                    model=self.model, messages=MESSAGES, stream=True, max_tokens=6000, **LONG) if part.choices]
             except Exception as error:
                 self.wrong.append(f"{type(error).__name__}: {error}")
                 time.sleep(0.5)

@@ -24,7 +24,7 @@ from tests.sandbox.roles.play import Played
 
 pytest.register_assert_rewrite("tests.sandbox.roles.cycle")
 
-NAME, DOMAIN = "tiny", "models.example.org"
+NAME, DOMAIN = "chat", "models.example.org"
 CLIENTS = Path(__file__).with_name("clients.py")
 #: Named by nobody, so that a file of it on the server, or in a log, is found.
 KEY = "sk-wo-" + "A0b1C2d3E4f5G6h7I8j9K0l1M2n3O4p5Q6r7S8t9U0v"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -21,8 +22,12 @@ said: dict[str, str] = {}
 
 @pytest.fixture(scope="module")
 def before(model: Model) -> list[str]:
-    model.ready.run("apt-get", "-qy", "install", "--no-install-recommends", *PACKAGES)
-    return model.ready.snapshot()
+    ready = model.ready
+    ready.run("apt-get", "-qy", "install", "--no-install-recommends", *PACKAGES)
+    # What a first reboot writes is there already.
+    ready.box.stop(ready.server)
+    ready.box.up(ready.server.name)
+    return ready.snapshot()
 
 
 def test_a_check_names_what_an_apply_does_and_the_model_answers(model: Model, before: list[str]) -> None:
@@ -45,27 +50,33 @@ def test_nobody_asks_without_a_key(model: Model) -> None:
 def test_openais_client_gets_completions_chats_and_streams(model: Model) -> None:
     found = model.ask()
     assert found["models"] == [NAME] and found["tokens"] == 12 and found["chat"] == "assistant"
-    assert found["parts"] > 100 and found["first"] < found["last"] / 2, "the stream came at once, at its end"
+    assert found["parts"] > 1000 and found["first"] < found["last"] / 2, "the stream came at once, at its end"
     said["one"] = found["completion"]
 
 
 def test_a_second_apply_changes_nothing(model: Model) -> None:
     assert model.done().changed == []
     assert model.done(check=True).changed == []
-    # By the settings of systemd alone, without a new engine.
-    assert model.done(request_timeout=300).changed == ["Install the units of the model and the right to start them",
-                                                       "Let nginx serve the domain"]
-    assert model.serving() == "a"
+    # systemd, the gate and nginx obey a time-out by themselves, without a new engine.
+    changed = model.done(request_timeout=300).changed
+    assert changed and "Let the model answer, then let traffic go to it" not in changed and model.serving() == "a"
     model.values["vllm_model_request_timeout"] = 300
 
 
 def test_a_swap_while_five_clients_stream_cuts_none(model: Model) -> None:
-    clients = model.start("stream", "5")
-    swapped = model.done("swap", account="webops-deploy", model="/srv/models/two")
+    with ThreadPoolExecutor() as beside:
+        swapping = beside.submit(model.play, "swap", account="webops-deploy", model="/srv/models/two")
+        # Streams that last longer than what is left until traffic moves; before, they would only slow the start down.
+        until(lambda: "Starting vLLM server" in model.ready.run("journalctl", "-u", f"wo-{NAME}@b", "-o", "cat"),
+              "the new engine is about to answer")
+        clients = model.start("stream", "5")
+        swapped = swapping.result()
+    assert swapped.code == 0, swapped.words() or swapped.output
     assert swapped.changed == ["Let the model answer, then let traffic go to it"] and model.serving() == "b"
     output, errors = clients.communicate("", timeout=300)
     told = json.loads(output)
-    assert told["wrong"] == [] and told["whole"] > 10, errors or told
+    assert told["wrong"] == [] and told["whole"] >= 5, errors or told
+    assert model.states()["a"] != "failed"
     said["two"] = model.ask()["completion"]
     assert said["two"] != said["one"], "the model that was there before still answers"
     until(lambda: model.states() == {"a": "inactive", "b": "active"}, "the old engine ends")
@@ -99,8 +110,8 @@ def test_an_engine_that_does_not_start_leaves_what_serves(model: Model) -> None:
 
 
 def test_killed_it_comes_back_and_nobody_says_meanwhile_that_it_serves(model: Model) -> None:
-    model.ready.run("sh", "-ec", "pkill -KILL -u wo-tiny -f VLLM::EngineCore || "
-                    "kill -KILL $(pgrep -u wo-tiny -f spawn_main | tail -1)")
+    model.ready.run("sh", "-ec", "pkill -KILL -u wo-chat -f VLLM::EngineCore || "
+                    "kill -KILL $(pgrep -u wo-chat -f spawn_main | tail -1)")
     until(lambda: model.states()["b"] != "active", "systemd sees that the engine is gone", 60)
     assert health(model) == "503"
     assert model.status("/v1/models", "-H", f"Authorization: Bearer {KEY}") == "503"
@@ -157,23 +168,28 @@ def test_removed_nothing_is_left(model: Model, before: list[str]) -> None:
     left = model.done("remove")
     assert left.changed
     rest = [line for line in difference(before, model.ready.snapshot()) if not STAYS.match(line)]
-    assert rest == [], "remove left these"
+    assert rest == [], "remove left these:\n" + "\n".join(rest)
     model.done("remove", remove_data=NAME)
-    assert difference(before, model.ready.snapshot()) == [], "remove with its data left these"
-    assert Path("/srv/models/one").name in model.ready.run("ls", "/srv/models")
+    rest = difference(before, model.ready.snapshot())
+    assert rest == [], "remove with its data left these:\n" + "\n".join(rest)
 
 
 def health(model: Model) -> str:
     """What the front door says of the engine, asked as the link asks."""
-    return model.ready.run("runuser", "-u", "webops-deploy", "--", "curl", "-sS", "-o", "/dev/null", "-w",
-                           "%{http_code}", "--unix-socket", f"/run/webops/{NAME}.desk.sock", "http://x/health")
+    ask = f"""
+import http.client, socket
+one = http.client.HTTPConnection("x")
+one.sock = socket.socket(socket.AF_UNIX)
+one.sock.connect("/run/webops/{NAME}.desk.sock")
+one.request("GET", "/health")
+print(one.getresponse().status)
+"""
+    return model.ready.run("runuser", "-u", "webops-deploy", "--", "python3", "-c", ask).strip()
 
 
 def keep_key(model: Model) -> None:
     """A key as the link writes it: its digest alone."""
-    import hashlib
-
     keys = {"keys": [{"name": "tests", "sha256": hashlib.sha256(KEY.encode()).hexdigest(), "prefix": KEY[:8],
                       "requests_per_minute": 0, "tokens_per_minute": 0, "created_at": "", "created_by": "tests"}]}
-    write = "cd /srv/webops/tiny/env; umask 027; cat > keys.new; mv keys.new keys.json"
+    write = "cd /srv/webops/chat/env; umask 027; cat > keys.new; mv keys.new keys.json"
     model.ready.run("runuser", "-u", "webops-deploy", "--", "sh", "-ec", write, text=json.dumps(keys))

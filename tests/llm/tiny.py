@@ -96,11 +96,16 @@ def weights(seed: int) -> bytes:
     chance = random.Random(seed)
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     numbers = array.array("f")
+    spoken = {number for token, number in vocabulary().items() if len(token) == 1 and "!" <= token <= "~"}
     for name, shape in shapes().items():
         begin = len(numbers) * 4
         count = shape[0] * (shape[1] if len(shape) > 1 else 1)
-        # Norms are near one; the rest is wide enough that two seeds say different things.
-        numbers.extend((1.0 if len(shape) == 1 else chance.gauss(0, 0.25)) for _ in range(count))
+        # Norms are one; the rest is wide enough that two seeds say different things.
+        made = [1.0 if len(shape) == 1 else chance.gauss(0, 0.25) for _ in range(count)]
+        if name == "lm_head.weight":
+            # What it says are plain letters and signs: each token is seen as soon as it is made.
+            made = [one if place // HIDDEN in spoken else 0.0 for place, one in enumerate(made)]
+        numbers.extend(made)
         header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [begin, len(numbers) * 4]}
     head = json.dumps(header).encode()
     head += b" " * (-len(head) % 8)

@@ -23,8 +23,15 @@ PROVED = {
     **{line: "tests/unit/test_cli_panel.py" for line in (
         "webops apply vllm_model chat --server web1 --preset qwen3-8b --check",
         "webops apply vllm_model chat --server web1 --preset qwen3-8b --max-length 8192")},
+    **{line: "tests/llm/test_the_document.py" for line in (
+        "webops server add web1 --address 192.0.2.10 --user root --key-file ~/.ssh/id_ed25519",
+        "webops plan vllm_model chat --server web1 --model /srv/models/qwen --domain models.example.org",
+        "webops apply vllm_model chat --server web1 --model /srv/models/qwen --domain models.example.org",
+        "webops model keys add chat laptop", 'webops model chat chat "Hello"',
+        "webops swap chat --model /srv/models/qwen-new", "webops status chat")},
     "make demo": "tests/whole/test_demo.py",
     "make test": ".ci/run",
+    "make test-llm": ".ci/run",
     "make run": "tests/unit/test_cli_processes.py",  # it is `webops up`
     ".venv/bin/webops user add admin --admin": "tests/unit/test_cli_processes.py",
 }

@@ -44,9 +44,9 @@ def server(module, tmp_path, monkeypatch):
     monkeypatch.setattr(module("webops_room"), "read_memory", lambda: memory)
 
     class Server:
-        def do(self, action="serve", check=False, accept=False, **wish):
+        def do(self, action="serve", check=False, accept=False, follows=False, **wish):
             params = {"name": "tiny", "action": action, "wish": {**WISH, **wish}, "accept": accept, "keep": 5,
-                      "run": {}}
+                      "follows": follows, "run": {}}
             return switching.EngineSwitch(params, check)
 
         def change(self, *words, **options):
@@ -69,6 +69,7 @@ def test_a_first_engine_starts_and_the_same_wish_changes_nothing(server):
     assert os.readlink(server.live / "sock") == "/run/webops-tiny-a/engine.sock"
     assert server.do().begin()["changed"] is False
     assert server.do("start").begin()["changed"] is False
+    assert server.do(follows=True).begin()["waits"], "an engine that was installed anew is started anew"
 
 
 def test_another_wish_starts_beside_what_serves(server):
@@ -141,11 +142,12 @@ def test_a_rehearsal_does_nothing(server):
     assert server.asked == [] and os.listdir(server.live) == []
 
 
-def test_time_outs_and_limits_are_obeyed_without_a_new_start(module):
-    felt = module("webops_engine_slot").EngineSlots.felt
-    before = b"[Service]\nExecStart=/x\nExecStop=/y 600\nTimeoutStopSec=630\nMemoryMax=85%\nUser=wo-tiny\n"
-    assert felt(before) == felt(before.replace(b"600", b"30").replace(b"630", b"60").replace(b"85%", b"8G"))
-    assert felt(before) != felt(before.replace(b"wo-tiny", b"wo-other"))
+def test_time_outs_and_limits_are_obeyed_without_a_new_start(server):
+    unit = "[Service]\nExecStart=/x\nExecStop=/y 600\nTimeoutStopSec=630\nMemoryMax=85%\nUser=wo-tiny\n"
+    server.change(unit=unit)
+    other = unit.replace("600", "30").replace("630", "60").replace("85%", "8G")
+    assert server.do(unit=other, check=True).begin()["changed"] is False
+    assert server.do(unit=unit.replace("wo-tiny", "wo-other"), check=True).begin()["changed"], "as an apply will"
 
 
 def test_the_cause_is_told_by_who_knows_it(module):
