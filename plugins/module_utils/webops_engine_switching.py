@@ -8,12 +8,25 @@ accepted.
 
 from __future__ import annotations
 
+import os
 import time
 
 from ansible.module_utils.webops_engine_slot import EngineSlots
 from ansible.module_utils.webops_release import Releases, fingerprint, turned
 from ansible.module_utils.webops_room import refuse_narrow
-from ansible.module_utils.webops_unit import Refused, state
+from ansible.module_utils.webops_unit import Refused, point, state
+
+
+class Served(Releases):
+    """What served a model, apart from an app's releases, which have commits."""
+
+    def __init__(self, name, *root):
+        super().__init__(name, *root)
+        self.directory = os.path.join(self.live_directory, "served")
+        self.pointer = os.path.join(self.live_directory, "serves")
+
+    def make_live(self, record):
+        point(self.pointer, os.path.join("served", f"{record['id']}.json"))
 
 
 class EngineSwitch:
@@ -26,7 +39,7 @@ class EngineSwitch:
     def __init__(self, params, check=False):
         self.params = params
         self.check = check
-        self.releases = Releases(params["name"])
+        self.releases = Served(params["name"])
         self.slots = EngineSlots(self.releases, params["wish"].get("unit") or "")
 
     def begin(self):
@@ -56,9 +69,8 @@ class EngineSwitch:
             return live
         digest = fingerprint(serves)
         revision = f" @ {wish['revision']}" if wish.get("revision") else ""
-        return {"id": self.releases.new_id(digest), "build": digest[:12], "serves": serves, "gpus": gpus,
-                "subject": f"{wish['model']}{revision}", "ref": wish.get("revision") or "",
-                "needs": wish.get("needs") or 0, "gpu_memory": wish.get("gpu_memory") or 0}
+        return {"id": self.releases.new_id(digest), "serves": serves, "gpus": gpus,
+                "subject": f"{wish['model']}{revision}", "needs": wish.get("needs") or 0, "gpu_memory": wish.get("gpu_memory") or 0}
 
     def _serves(self, release):
         slot = self.slots.serving()

@@ -82,6 +82,10 @@ class Removal:
         units = self._units()
         for path in [*units, f"/etc/sudoers.d/{self.user}"]:
             self._unlink(path)
+        for wants in sorted({os.path.dirname(path) for path in units} - {UNITS}):
+            # As `systemctl disable` does.
+            if not self.check and not os.listdir(wants):
+                os.rmdir(wants)
         if units and not self.check:
             subprocess.run([SYSTEMCTL, "daemon-reload"], check=False)
         if not set(glob.glob(f"{UNITS}/wo-*.task@.service")) - set(units):

@@ -9,25 +9,24 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from panel.runs import remote
 from sandbox.snapshot import difference
 from tests.llm.conftest import KEY, NAME, Model, until
 
 pytestmark = pytest.mark.sandbox
 #: What stays after `remove`: downloaded weights would, and the Unix user who owns them. Packages belong to the server.
-STAYS = re.compile(rf"\+ file /srv/webops/{NAME}(/shared(/data|/models)?)? |\+ (user|group) wo-{NAME} |"
+STAYS = re.compile(rf"\+ (user|group) wo-{NAME} |[+-] group webops-apps |"
                    r"[+-] file /etc/g?(passwd|group|shadow) ")
+#: Of a sandbox server, with each boot.
+BOOT = re.compile(r"[+-] file /etc/machine-id ")
 PACKAGES = ["libnuma1", "python3-aiohttp"]
 said: dict[str, str] = {}
 
 
 @pytest.fixture(scope="module")
 def before(model: Model) -> list[str]:
-    ready = model.ready
-    ready.run("apt-get", "-qy", "install", "--no-install-recommends", *PACKAGES)
-    # What a first reboot writes is there already.
-    ready.box.stop(ready.server)
-    ready.box.up(ready.server.name)
-    return ready.snapshot()
+    model.ready.run("apt-get", "-qy", "install", "--no-install-recommends", *PACKAGES)
+    return model.ready.snapshot()
 
 
 def test_a_check_names_what_an_apply_does_and_the_model_answers(model: Model, before: list[str]) -> None:
@@ -99,6 +98,17 @@ def test_what_cannot_serve_is_refused_in_words_before_anything_changes(
     assert model.states() == {"a": "inactive", "b": "active"} and model.serving() == "b"
 
 
+def test_what_a_canceled_swap_was_starting_is_stopped(model: Model) -> None:
+    with ThreadPoolExecutor() as beside:
+        swapping = beside.submit(model.play, "swap", account="webops-deploy", model="/srv/models/one")
+        until(lambda: model.states()["a"] == "activating", "the other slot starts")
+        said = model.ready.run("runuser", "-u", "webops-deploy", "--", "sh", "-s", NAME, text=remote._SCRIPT)
+        assert f"stopped wo-{NAME}@a.service" in said
+        assert swapping.result().failed
+    assert model.states() == {"a": "inactive", "b": "active"} and model.serving() == "b"
+    assert model.ready.run("ls", f"/srv/webops/{NAME}/live").split() == ["b", "served", "serves", "sock"]
+
+
 def test_an_engine_that_does_not_start_leaves_what_serves(model: Model) -> None:
     model.ready.run("sh", "-ec", "cp -r /srv/models/one /srv/models/broken; "
                     "truncate -s 200000 /srv/models/broken/model.safetensors")
@@ -129,7 +139,7 @@ def test_after_a_reboot_it_serves_what_it_served(model: Model) -> None:
 
 def test_without_room_for_two_a_restart_is_refused_unless_that_is_accepted(model: Model) -> None:
     live = f"/srv/webops/{NAME}/live"
-    need = f"import json, os; path = os.path.realpath('{live}/release'); one = json.load(open(path)); " \
+    need = f"import json, os; path = os.path.realpath('{live}/serves'); one = json.load(open(path)); " \
         "one['needs'] = 10**13; json.dump(one, open(path, 'w'))"
     model.ready.run("runuser", "-u", "webops-deploy", "--", "python3", "-c", need)
     for check in (True, False):
@@ -167,10 +177,11 @@ def test_removed_nothing_is_left(model: Model, before: list[str]) -> None:
     model.ready.run("sh", "-ec", "rm -rf /srv/models/empty /srv/models/closed /srv/models/broken /root/one")
     left = model.done("remove")
     assert left.changed
-    rest = [line for line in difference(before, model.ready.snapshot()) if not STAYS.match(line)]
+    found = [line for line in difference(before, model.ready.snapshot()) if not BOOT.match(line)]
+    rest = [line for line in found if not STAYS.match(line)]
     assert rest == [], "remove left these:\n" + "\n".join(rest)
     model.done("remove", remove_data=NAME)
-    rest = difference(before, model.ready.snapshot())
+    rest = [line for line in difference(before, model.ready.snapshot()) if not BOOT.match(line)]
     assert rest == [], "remove with its data left these:\n" + "\n".join(rest)
 
 

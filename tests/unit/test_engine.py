@@ -25,7 +25,7 @@ def server(module, tmp_path, monkeypatch):
     for name in ("live", "env"):
         (tmp_path / "tiny" / name).mkdir(parents=True)
     switching, slot = module("webops_engine_switching"), module("webops_slot")
-    releases = module("webops_release").Releases
+    served = switching.Served
     states, asked = {}, []
 
     def systemctl(*words):
@@ -36,7 +36,7 @@ def server(module, tmp_path, monkeypatch):
     def state(unit):
         return states.get(unit, "inactive")
 
-    monkeypatch.setattr(switching, "Releases", lambda name: releases(name, root=str(tmp_path)))
+    monkeypatch.setattr(switching, "Served", lambda name: served(name, str(tmp_path)))
     monkeypatch.setattr(switching, "state", state)
     monkeypatch.setattr(slot, "systemctl", systemctl)
     monkeypatch.setattr(slot, "state", state)
@@ -130,7 +130,7 @@ def test_gpus_are_asked_for_what_is_free(server, module, monkeypatch):
 def test_stopped_it_is_started_as_it_was(server, module):
     server.change()
     assert server.change("stop")["changed"] and server.change("stop")["changed"] is False
-    assert sorted(os.listdir(server.live)) == ["release", "releases"]
+    assert sorted(os.listdir(server.live)) == ["served", "serves"]
     with pytest.raises(module("webops_unit").Refused, match="is stopped"):
         server.do("restart").begin()
     begun = server.do("start", argv=["never", "seen"]).begin()
