@@ -70,7 +70,8 @@ class EngineSwitch:
         digest = fingerprint(serves)
         revision = f" @ {wish['revision']}" if wish.get("revision") else ""
         return {"id": self.releases.new_id(digest), "serves": serves, "gpus": gpus,
-                "subject": f"{wish['model']}{revision}", "needs": wish.get("needs") or 0, "gpu_memory": wish.get("gpu_memory") or 0}
+                "subject": f"{wish['model']}{revision}", "needs": wish.get("needs") or 0,
+                "gpu_memory": wish.get("gpu_memory") or 0}
 
     def _serves(self, release):
         slot = self.slots.serving()
