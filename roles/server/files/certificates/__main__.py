@@ -83,8 +83,9 @@ def preflight(certificate, wish):
     asked = settings.get("source") == "acme" and settings.get("preflight", True)
     if not asked or wish["check"] or not (certificate.wanting(settings) or wish.get("force")):
         return {"changed": False}
-    authority.ask_names(settings["domains"])
-    return {"changed": False, "summary": ", ".join(settings["domains"]) + " lead here"}
+    names = settings["domains"]
+    authority.ask_names(names)
+    return {"changed": False, "summary": ", ".join(names) + (" leads here" if len(names) == 1 else " lead here")}
 
 
 def obtain(certificate, wish):
