@@ -308,8 +308,10 @@ def test_health_is_an_answer_and_not_a_promise(gate: Gate) -> None:
 
 
 def test_a_stopped_model_says_so(gate: Gate, key: str) -> None:
+    assert gate.chat(key).status == 200
     (gate.place / "live" / "sock").unlink()
     try:
+        assert gate.ask("/health").status == 503, "it has answered a moment ago, and is stopped now"
         answer = gate.chat(key)
         assert answer.status == 503 and "chat is stopped" in answer.text()
         assert gate.ask("/webops/figures", door="desk").json()["engine"] is None

@@ -27,6 +27,7 @@ class Health:
 
     async def look(self) -> None:
         """Refused (503): it does not answer, and why."""
+        self._engine.slot()  # what was stopped a moment ago has answered a moment ago
         if self._is_fresh():
             return
         if self._asking is None or self._asking.done():
