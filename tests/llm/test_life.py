@@ -50,8 +50,8 @@ def test_openais_client_gets_completions_chats_and_streams(model: Model) -> None
     found = model.ask()
     assert found["models"] == [NAME] and found["tokens"] == 12 and found["chat"] == "assistant"
     said["one"] = found["completion"]
-    # A busy engine puts several tokens into one part.
-    assert found["parts"] > 200 and found["first"] < found["last"] / 2, "the stream came at once, at its end"
+    # A busy engine begins late, and puts several tokens into one part; what was held back would come in one moment.
+    assert found["parts"] > 200 and found["last"] - found["first"] > found["last"] / 5, "the stream came at its end"
 
 
 def test_a_second_apply_changes_nothing(model: Model) -> None:

@@ -30,7 +30,7 @@ from tests.hostile import (
 from tests.world import SERVER, World
 
 pytestmark = pytest.mark.sandbox
-KINDS = ["django_app", "nginx_vhost", "postgres_db", "redis_db", "ssl_cert", "static_site"]
+KINDS = ["django_app", "nginx_vhost", "postgres_db", "redis_db", "ssl_cert", "static_site", "vllm_model"]
 
 
 @pytest.fixture(autouse=True)
