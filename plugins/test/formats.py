@@ -351,7 +351,8 @@ def model(value: str) -> Problem | None:
 
 
 def served_name(value: str) -> Problem | None:
-    if not re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9._/:-]{0,98}[A-Za-z0-9])?", value):
+    # A client may read it as the address of a file, as it does with a model's own name.
+    if not re.fullmatch(r"(?!.*//)[A-Za-z0-9](?:[A-Za-z0-9._/:-]{0,98}[A-Za-z0-9])?", value) or ".." in value:
         return Problem("invalid_served_name", "Use letters, digits and . _ / : -, such as qwen-7b.")
     return None
 

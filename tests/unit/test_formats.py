@@ -68,7 +68,9 @@ BAD = [
     *[("vllm_option", value, "invalid_option") for value in ("--host", "a b", "a=b", "A", "compilation.config")],
     *[("vllm_option", value, "option_taken") for value in ("host", "trust-remote-code", "trust-remote", "api", "uds")],
     *[("origin", value, "invalid_origin") for value in ("chat.example.org", "https://a/b", "file://x", "https://*.a.b")],
-    ("served_name", "a b", "invalid_served_name"), ("vllm_version", "0.33.0 --pre", "invalid_version"),
+    ("served_name", "a b", "invalid_served_name"),
+    *[("served_name", value, "invalid_served_name") for value in ("file:///tmp/x", "a/../b")],
+    ("vllm_version", "0.33.0 --pre", "invalid_version"),
     ("unix_user", "root -oX", "invalid_user"), ("line", "a\u202eb", "control_character"),
 ]
 
