@@ -41,6 +41,16 @@ asked.sock.connect(sys.argv[1])
 asked.request("GET", sys.argv[2])
 print(asked.getresponse().read().decode())
 """
+#: Passes on what the link's program says, and notes when so many requests have their answer.
+HEARD = """
+import json, pathlib, sys
+note, left = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+for line in sys.stdin:
+    print(line, end="", flush=True)
+    left -= "seen" in (said := json.loads(line)) or "end" in said
+    left or note.touch()
+note.touch()
+"""
 DESK, FRONT = "/run/webops/chat.desk.sock", "/run/webops/chat.gate.sock"
 VALUES = {"vllm_model_model": "/srv/models/tiny", "vllm_model_domain": DOMAIN, "vllm_model_max_body": "20K"}
 
@@ -138,8 +148,10 @@ def linked(ready: Ready, *asked: dict[str, object]) -> list[dict[str, object]]:
               text=json.dumps(record))
     lines = [remote.bundle("/etc/webops/resources").decode(), *(json.dumps(one) + "\n" for one in asked)]
     # It ends with its input, so that stays open until everything was said.
-    told = ready.run("runuser", "-u", "webops-deploy", "--", "sh", "-c", '(cat; sleep 4) | python3 -I -S -c "$1"', "sh",
-                     remote.BOOT, text="".join(lines))
+    talk = ('note=$(mktemp -u); (cat; until [ -e "$note" ]; do sleep 0.1; done) | python3 -I -S -c "$1" '
+            '| python3 -c "$2" "$note" "$3"; rm "$note"')
+    told = ready.run("runuser", "-u", "webops-deploy", "--", "sh", "-c", talk, "sh", remote.BOOT, HEARD,
+                     str(len(asked)), text="".join(lines))
     return [json.loads(line) for line in told.splitlines()][1:]
 
 
