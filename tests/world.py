@@ -70,6 +70,8 @@ class World:
     def programs(self) -> requests.Session:
         session = requests.Session()
         session.headers["Authorization"] = f"Bearer {self.token}"
+        # A kept connection may be closed in the moment in which it is used again.
+        session.headers["Connection"] = "close"
         return session
 
     def api(self, method: str, path: str, body: Any = None, **more: Any) -> requests.Response:

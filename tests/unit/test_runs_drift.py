@@ -48,9 +48,9 @@ def _end(s, run, state=State.SUCCEEDED, changed=(), plan=None):
     for place, name in enumerate(("Look", *changed), 1):
         row = {"run_id": run.id, "at": run.created_at, "step": place, "name": name, "role": "x", "seconds": None,
                "data": {"plan": plan} if plan and name in changed else {}}
-        state = "changed" if name in changed else "ok"
+        found = "changed" if name in changed else "ok"
         rows += [{**row, "number": 2 * place - 1, "type": "task", "host": ""},
-                 {**row, "number": 2 * place, "type": state, "host": run.servers[0].host}]
+                 {**row, "number": 2 * place, "type": found, "host": run.servers[0].host}]
     events.insert(s, rows)
     s.commit()
     verdict = Verdict(state, "" if state is State.SUCCEEDED else "web1 cannot be reached.", "Is it on?")
