@@ -87,6 +87,7 @@ class World:
     def browser(self) -> requests.Session:
         """The administrator, signed in."""
         session = requests.Session()
+        session.headers["Connection"] = "close"
         page = session.get(f"{self.panel.url}/sign-in", timeout=60).text
         done = session.post(f"{self.panel.url}/sign-in", timeout=60, data={
             "csrf_token": csrf(page), "name": self.panel.admin, "password": self.panel.password})
