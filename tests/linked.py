@@ -36,6 +36,8 @@ FAKE_SSH = textwrap.dedent("""\
     }}
     if how in complaints:
         sys.exit(print(complaints[how], file=sys.stderr) or 255)
+    if how == "hangs":
+        time.sleep(60)
     if how == "garbage":
         print('{{"hello":{{}}}}', flush=True)
         print("[" * 100000, flush=True)

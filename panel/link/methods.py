@@ -103,7 +103,8 @@ class Methods:
     async def keys(self, params: dict[str, Any]) -> dict[str, Any]:
         """The API keys of a resource on one of its servers, after `change`; digests, never what a client holds."""
         change = apikeys.change(params.get("change"))
-        name, session = await self._session(params)
+        # Who only looks gets an answer at once; who changes something has it tried first.
+        name, session = await self._session(params, patient=bool(change))
         try:
             found = await session.keys(name, change)
         except ssh.NoConnection as wrong:
@@ -137,14 +138,21 @@ class Methods:
         task.add_done_callback(self._logs.discard)
         return {"stream": stream}
 
-    async def _session(self, params: dict[str, Any]) -> tuple[str, Session]:
-        """Name and connection of a resource, on one of its servers. LinkError: there is none, and why."""
+    async def _session(self, params: dict[str, Any], patient: bool = True) -> tuple[str, Session]:
+        """Name and connection of a resource, on one of its servers. LinkError: there is none, and why.
+
+        A server that could not be reached lately is tried once more, which takes as long as it takes (`patient`),
+        or after the answer.
+        """
         wanted = None if params.get("server_id") is None else _id(params, "server_id")
         found: tuple[str, int] | None = await self._stored(ledger.place_of, _id(params, "resource_id"), wanted)
         if found is None:
             raise LinkError("There is no such resource.", "unknown_resource")
         name, server_id = found
         connection = await self._connection(server_id)
+        if connection.session is None and connection.reason and not patient:
+            connection.ring()
+            raise _unreachable(connection, connection.reason)
         try:
             if connection.session is None:
                 await connection.looked()

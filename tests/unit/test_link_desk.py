@@ -171,6 +171,16 @@ def test_a_damaged_file_is_not_written_over(model: Modelled) -> None:
         file.write_text(before)
 
 
+def test_who_looks_at_keys_does_not_wait_for_a_server_that_is_known_to_be_away(model: Modelled) -> None:
+    model.answers("web2", "refuse")
+    server_id = model.add_server("web2")
+    resource_id = model.add_resource("far", server_id, "vllm_model")
+    model.until(lambda: model.server(server_id), "failed")
+    model.answers("web2", "hangs")
+    with pytest.raises(LinkError, match="web2 cannot be reached: connection refused"):
+        client.ask("keys", timeout=15, resource_id=resource_id)
+
+
 @pytest.mark.parametrize("change", [{"add": {}}, {"add": {"name": "x", "sha256": "y", "prefix": "sk-wo-"}}, {"odd": 1},
                                     {"revoke": "a\nb"}, {"revoke": "webops"}, {"revoke": "x", "add": {}}, "x"])
 def test_a_change_is_looked_at(change: Any) -> None:
