@@ -65,10 +65,11 @@ def add(ctx: click.Context, /, name: str, address: str, port: int, accept_host_k
     login = _login(how)
     panel = _panel(ctx).panel
     row = panel.post("/servers", {"name": name, "address": address, "port": port})
-    if not accept(row["host_key"]["offered"], accept_host_key):
+    accepted = accept(row["host_key"]["offered"], accept_host_key)
+    if not accepted:
         raise Stop(f"The host key of {name} was not accepted, so nothing can be done there yet.", Exit.REFUSED,
                    next_step=f"webops server accept {name}")
-    row = panel.post(f"/servers/{part(name)}/host-key", {"fingerprint": accept_host_key or _best(row)})
+    row = panel.post(f"/servers/{part(name)}/host-key", {"fingerprint": accepted})
     if login and len(login) == 1 and not _is_let_in(name, login["user"], row["public_key"]):
         raise Stop(f"{name} was added, and is not ready yet.", Exit.REFUSED,
                    next_step=f"webops server ready {name} --user {login['user']}, once the line is there")
@@ -82,16 +83,8 @@ def add(ctx: click.Context, /, name: str, address: str, port: int, accept_host_k
                    f"  {row['public_key'].strip()}")
 
 
-def _best(row: dict[str, Any]) -> str:
-    return str(_preferred(row["host_key"]["offered"])["fingerprint"])
-
-
-def _preferred(offered: list[dict[str, str]]) -> dict[str, str]:
-    return next((one for one in offered if one["type"] == "ssh-ed25519"), offered[0])
-
-
-def accept(offered: list[dict[str, str]], fingerprint: str | None) -> bool:
-    """Whether the person takes the key for the right one. Stop: the given fingerprint is another one."""
+def accept(offered: list[dict[str, str]], fingerprint: str | None) -> str:
+    """The fingerprint that the person takes for the right one, "" for none. Stop: the given one is not offered."""
     if not offered:
         raise Stop("The server offered no host key.", Exit.REFUSED, next_step="check address and port")
     if fingerprint:
@@ -99,12 +92,13 @@ def accept(offered: list[dict[str, str]], fingerprint: str | None) -> bool:
             shown = ", ".join(f"{one['fingerprint']} ({one['type']})" for one in offered)
             raise Stop(f"The server offers another host key than {fingerprint}: {shown}.", Exit.REFUSED,
                        next_step="find out why before you go on; somebody may stand between")
-        return True
-    click.echo("The server shows these host keys. Compare one with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` "
-               "on the server itself:")
-    for one in offered:
-        click.echo(f"  {one['type']:<20} {one['fingerprint']}")
-    return click.confirm("Is it this server?", default=False)
+        return fingerprint
+    best = offered[0]
+    # Only one is shown, since only what was compared is accepted.
+    click.echo("The server shows this host key. Compare it with what the server itself says:\n"
+               f"  {best['type']}  {best['fingerprint']}\n"
+               "There, at its console: for key in /etc/ssh/ssh_host_*_key.pub; do ssh-keygen -lf $key; done")
+    return best["fingerprint"] if click.confirm("Is it this server?", default=False) else ""
 
 
 def _login(how: dict[str, Any]) -> dict[str, str] | None:
@@ -156,9 +150,10 @@ def accept_key(ctx: click.Context, name: str, fingerprint: str | None) -> None:
     if not row["host_key"]["offered"]:
         click.echo(f"{name} offers no new host key.")
         return
-    if not accept(row["host_key"]["offered"], fingerprint):
+    accepted = accept(row["host_key"]["offered"], fingerprint)
+    if not accepted:
         raise Stop("Not accepted; nothing was changed.", Exit.REFUSED)
-    panel.post(f"/servers/{part(name)}/host-key", {"fingerprint": fingerprint or _best(row)})
+    panel.post(f"/servers/{part(name)}/host-key", {"fingerprint": accepted})
     click.echo(f"Accepted the host key of {name}.")
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import subprocess
 import tempfile
 from pathlib import Path
@@ -15,6 +13,7 @@ from cli.local.inventory import Inventory, Server, key_file, known_hosts, place
 from cli.local.play import play
 from cli.servers import accept
 from panel.catalog import formats
+from panel.link import ssh
 from panel.settings import ROOT
 
 
@@ -28,9 +27,10 @@ def add(name: str, address: str, port: int, fingerprint: str | None, login: dict
     if any(one.name == name for one in inventory.servers()):
         raise Stop(f"There is a server '{name}' already.", Exit.REFUSED, code="name_taken")
     keys = _scan(address, port)
-    if not accept([{"type": line.split()[0], "fingerprint": _fingerprint(line)} for line in keys], fingerprint):
+    accepted = accept([{"type": line.split()[0], "fingerprint": ssh.fingerprint(line)} for line in keys], fingerprint)
+    if not accepted:
         raise Stop(f"The host key of {name} was not accepted, so it was not added.", Exit.REFUSED)
-    _remember(address, port, keys)
+    _remember(address, port, next(key for key in keys if ssh.fingerprint(key) == accepted))
     inventory.put_server(Server(name, address, port))
     return ready(name, login) if login else Exit.OK
 
@@ -100,25 +100,20 @@ def _own_key() -> str:
 
 
 def _scan(address: str, port: int) -> list[str]:
-    """Host keys that the server offers, as "type base64" lines."""
+    """Host keys that the server offers, as "type base64" lines, the one that people compare first."""
     done = subprocess.run(["ssh-keyscan", "-T", "10", "-p", str(port), "--", address], capture_output=True, text=True,
                           check=False)
     keys = [line.split(" ", 1)[1] for line in done.stdout.splitlines() if line and not line.startswith("#")]
     if not keys:
         raise Stop(f"Nobody answers with SSH at {address}, port {port}.", Exit.REFUSED,
                    next_step="check the address, the port and the firewall")
-    return sorted(keys)
+    return sorted(keys, key=lambda key: (not key.startswith("ssh-ed25519"), key))
 
 
-def _fingerprint(line: str) -> str:
-    digest = hashlib.sha256(base64.b64decode(line.split()[1])).digest()
-    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
-
-
-def _remember(address: str, port: int, keys: list[str]) -> None:
+def _remember(address: str, port: int, key: str) -> None:
     name = address if port == 22 else f"[{address}]:{port}"
     file = known_hosts(place())
     old = file.read_text().splitlines() if file.exists() else []
     kept = [line for line in old if line.split(" ", 1)[0] != name]
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("\n".join([*kept, *(f"{name} {key}" for key in keys)]) + "\n")
+    file.write_text("\n".join([*kept, f"{name} {key}"]) + "\n")

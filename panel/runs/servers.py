@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 from dataclasses import dataclass, field
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -23,6 +20,7 @@ from sqlalchemy.orm import Session
 from panel.catalog import Problem, Refused, catalog, clean
 from panel.catalog.formats import problem
 from panel.link import client
+from panel.link.ssh import fingerprint as fingerprint_of
 from panel.runs import bell
 from panel.runs.errors import NameTaken, NoHostKey, NotReady, ServerInUse, WrongFingerprint
 from panel.runs.spec import LOGIN
@@ -80,23 +78,31 @@ def look_again(session: Session, server: Server) -> None:
 
 
 def accept(session: Session, server: Server, fingerprint: str, actor: str) -> None:
-    """From now on the server must show the offered host key. COMMITS. Accepting it twice changes nothing.
+    """From now on the server must show the host key of this fingerprint. COMMITS. Twice changes nothing.
+
+    Of several keys that are offered only that one counts: a server does not prove, when it is asked for its keys, that
+    the others are its own, so a person in between could have put one beside the true one.
 
     WrongFingerprint: what the person compared is not what is offered. NoHostKey: nothing is offered.
     """
     wanted = fingerprint.strip()
-    if wanted in fingerprints(server.host_key) and not server.offered_host_key:
+    if wanted in _by_fingerprint(server.host_key) and not server.offered_host_key:
         return
     if not server.offered_host_key:
         raise NoHostKey(f"{server.name} has not shown a host key yet. Ask for it again.")
-    if wanted not in fingerprints(server.offered_host_key):
-        raise WrongFingerprint(f"{server.name} shows {' and '.join(fingerprints(server.offered_host_key))}, "
+    offered = _by_fingerprint(server.offered_host_key)
+    if wanted not in offered:
+        raise WrongFingerprint(f"{server.name} shows {' and '.join(offered)}, "
                                f"not {wanted or 'nothing'}. Compare it once more; if it differs, do not accept it.")
-    server.host_key, server.offered_host_key = server.offered_host_key, ""
+    server.host_key, server.offered_host_key = offered[wanted], ""
     # What was seen was said about the old key.
     server.observed, server.observed_text, server.observed_at = Observed.UNKNOWN, "", None
     session.commit()
     bell.look(server.id)
+
+
+def _by_fingerprint(lines: str) -> dict[str, str]:
+    return {fingerprint_of(line): line for line in lines.splitlines() if line.strip()}
 
 
 def ready(session: Session, server: Server, login: Login | None, actor: str, door: str, *, mode: Mode = Mode.APPLY,
@@ -152,18 +158,6 @@ def _check_unused(session: Session, server: Server) -> None:
         RunServer.server_id == server.id, Run.state.in_([State.QUEUED, State.RUNNING])))
     if active:
         raise ServerInUse(f"A run is still going on {server.name}. Wait for it, or cancel it.")
-
-
-def fingerprints(lines: str) -> list[str]:
-    """As ssh-keygen prints them, of lines such as "ssh-ed25519 AAAA…"."""
-    found = []
-    for line in lines.splitlines():
-        try:
-            digest = hashlib.sha256(base64.b64decode(line.split()[1], validate=True)).digest()
-        except (IndexError, binascii.Error):
-            continue
-        found.append("SHA256:" + base64.b64encode(digest).decode().rstrip("="))
-    return found
 
 
 def _check(**given: object) -> None:

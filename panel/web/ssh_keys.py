@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 from typing import NamedTuple
+
+from panel.link.ssh import fingerprint
 
 
 class Fingerprint(NamedTuple):
     """Of one host key, as `ssh-keygen -l` prints it."""
 
-    kind: str
+    type: str
     text: str
+
+    @property
+    def kind(self) -> str:
+        """ed25519, nistp256, rsa: the type without what all have in front."""
+        return self.type.removeprefix("ssh-").removeprefix("ecdsa-sha2-")
 
 
 def fingerprints(lines: str) -> list[Fingerprint]:
-    """The fingerprints of known_hosts lines without their host ("ssh-ed25519 AAAA…")."""
-    found = []
-    for line in lines.splitlines():
-        kind, _, rest = line.strip().partition(" ")
-        try:
-            digest = hashlib.sha256(base64.b64decode(rest.split(" ")[0], validate=True)).digest()
-        except binascii.Error:
-            continue
-        if rest:
-            found.append(Fingerprint(kind.removeprefix("ssh-").removeprefix("ecdsa-sha2-"),
-                                     "SHA256:" + base64.b64encode(digest).decode().rstrip("=")))
-    return found
+    """The fingerprints of known_hosts lines without their host ("ssh-ed25519 AAAA…"), best first."""
+    return [Fingerprint(line.split()[0], fingerprint(line)) for line in lines.splitlines() if line.strip()]

@@ -8,6 +8,7 @@ import pytest
 
 from panel.catalog import Refused
 from panel.link import client
+from panel.link.ssh import fingerprint
 from panel.runs import resources, servers, spec
 from panel.runs.errors import (
     DomainTaken,
@@ -165,7 +166,7 @@ def test_a_server_from_its_address_to_ready(database, monkeypatch):
         with pytest.raises(WrongFingerprint):
             servers.accept(s, server, "SHA256:wrong", "ada")
         for _ in range(2):
-            servers.accept(s, server, servers.fingerprints(KEY)[0], "ada")
+            servers.accept(s, server, fingerprint(KEY), "ada")
         assert (server.host_key, server.offered_host_key) == (KEY, "")
         with pytest.raises(NotReady):
             resources.ask(s, kind="static_site", name="site", where=server, actor="ada", door="api",
@@ -180,6 +181,15 @@ def test_a_server_from_its_address_to_ready(database, monkeypatch):
         assert server.ready_at
         servers.forget(s, server, "ada")
         assert s.query(Server).count() == 0 and s.query(Run).count() == 1
+
+
+def test_only_the_host_key_that_was_compared_is_accepted(database, monkeypatch):
+    other = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQDZ"
+    monkeypatch.setattr(client, "ask", lambda method, **_: {"keys": [KEY, other], "fingerprints": []})
+    with db.session() as s:
+        server = servers.add(s, "web1", "192.0.2.1", 22, "ada")
+        servers.accept(s, server, fingerprint(KEY), "ada")
+        assert (server.host_key, server.offered_host_key) == (KEY, "")
 
 
 def test_a_server_leaves_by_a_run_and_its_row_goes_with_it(s):
@@ -207,7 +217,7 @@ def test_a_user_without_password_or_key_signs_in_with_webops_own(database, monke
     monkeypatch.setattr(client, "ask", lambda method, **_: {"keys": [KEY], "fingerprints": []})
     with db.session() as s:
         server = servers.add(s, "new1", "192.0.2.7", 22, "ada")
-        servers.accept(s, server, servers.fingerprints(KEY)[0], "ada")
+        servers.accept(s, server, fingerprint(KEY), "ada")
         run = servers.ready(s, server, servers.Login("debian", sudo_password="sudo it"), "ada", "api")
         made = spec.build(run, tmp_path)
         host = made.told["inventory"]["all"]["children"]["server"]["hosts"]["new1"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +12,7 @@ from panel.settings import settings
 from panel.store.models import Event, Resource, Run, RunServer, Server, User
 from panel.store.places import Group, Place
 from panel.store.planned import Drift, Plan
+from panel.web.ssh_keys import fingerprints
 
 
 def moment(value: datetime | None) -> str | None:
@@ -28,21 +27,14 @@ def user(row: User) -> dict[str, Any]:
     return {"name": row.name, "is_admin": row.is_admin}
 
 
-def fingerprints(keys: str) -> list[dict[str, str]]:
-    """Lines of known_hosts ("ssh-ed25519 AAAA…") as what `ssh-keygen -l` shows."""
-    found = []
-    for line in keys.splitlines():
-        parts = line.split()
-        if len(parts) >= 2:
-            digest = hashlib.sha256(base64.b64decode(parts[-1])).digest()
-            found.append({"type": parts[-2], "fingerprint": "SHA256:" + base64.b64encode(digest).decode().rstrip("=")})
-    return found
+def _host_keys(lines: str) -> list[dict[str, str]]:
+    return [{"type": one.type, "fingerprint": one.text} for one in fingerprints(lines)]
 
 
 def server(row: Server) -> dict[str, Any]:
     return {
         "name": row.name, "address": row.address, "port": row.port,
-        "host_key": {"accepted": fingerprints(row.host_key), "offered": fingerprints(row.offered_host_key)},
+        "host_key": {"accepted": _host_keys(row.host_key), "offered": _host_keys(row.offered_host_key)},
         "public_key": row.public_key, "ready": row.ready_at is not None, "ready_at": moment(row.ready_at),
         "facts": row.facts, "observed": row.observed, "observed_text": row.observed_text,
         "observed_at": moment(row.observed_at), "created_at": moment(row.created_at),
