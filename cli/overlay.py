@@ -47,4 +47,5 @@ def _take_away(parameters: Mapping[str, Mapping[str, Any]], result: dict[str, An
     if item:
         result[name] = [one for one in result.get(name) or [] if one["name"] != item]
     else:
-        result[name] = None
+        # A secret that is not sent is kept; this takes it away.
+        result[name] = [] if parameters[name].get("secret") else None

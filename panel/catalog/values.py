@@ -36,7 +36,10 @@ class Refused(ValueError):
 
 @dataclass(frozen=True)
 class Cleaned:
-    """By full parameter name, only what was given. A secret that was left empty is absent: keep the old one."""
+    """By full parameter name, only what was given. A secret that was left empty is absent: keep the old one.
+
+    A secret that was given as [] is to be taken away: it is here as "" or [], as its type is.
+    """
 
     values: dict[str, Any]
     secrets: dict[str, Any] = field(default_factory=dict, repr=False)
@@ -56,12 +59,15 @@ def clean(kind: Kind, action: str, given: Mapping[str, Any], *, partial: bool = 
     for name, value in overlay(spec, {}, given, problems).items():
         parameter = spec.parameter(name)
         assert parameter
-        cleaned = _clean_one(parameter, value, parameter.key, problems)
+        if value == []:  # of a secret: taken away, where "" would keep it
+            cleaned: Any = [] if parameter.type == "list" else ""
+        else:
+            cleaned = _clean_one(parameter, value, parameter.key, problems)
         (secrets if parameter.secret else values)[name] = cleaned
     if not partial:
         known = known_secrets or {}
         problems += [Problem(one.key, "required", f"{one.label} is needed.") for one in spec.parameters
-                     if one.required and one.name not in values | secrets and one.name not in known
+                     if one.required and {**known, **values, **secrets}.get(one.name) in (None, "", [])
                      and one.key not in {problem.parameter for problem in problems}]
     if problems:
         raise Refused(problems)
@@ -84,7 +90,7 @@ def overlay(action: Action, old: Mapping[str, Any], given: Mapping[str, Any],
             found.append(Problem(parameter.key, "duplicate_parameter",
                                  f"'{parameter.key}' and '{name}' are the same parameter. Give it once."))
         elif value == [] and parameter.secret:
-            result[parameter.name] = []  # a secret that is left out is kept, so this is how the last item goes
+            result[parameter.name] = []  # a secret that is left out is kept, so this is how it, or its last item, goes
         elif value is None or value in ("", [], {}):
             result.pop(parameter.name, None)
         else:
@@ -105,7 +111,7 @@ def merge_secrets(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, A
             value = [{**item, "value": before.get(item["name"]) if item.get("value") is None else item["value"]}
                      if isinstance(item, dict) and "name" in item else item for item in value]
             value = [item for item in value if not (isinstance(item, dict) and item.get("value", "") is None)]
-        if value == []:
+        if value in ("", []):
             result.pop(name, None)
         else:
             result[name] = value

@@ -9,7 +9,7 @@ from typing import Any
 
 from panel.catalog import Action, Parameter, Problem
 
-#: What a form holds: text per parameter, or the rows of a table.
+#: What a form holds: text per parameter, or the rows of a table; no row for a secret that is to be taken away.
 Entered = dict[str, str | list[dict[str, str]]]
 #: Names of secrets that are stored already (panel.web.shown.secret_names).
 Kept = Mapping[str, Any]
@@ -18,6 +18,8 @@ _LONG_FORMATS = ("pem", "ssh_public_key", "deploy_key")
 _MOST_ROWS = 500
 #: The cell of a row that says: this is the stored secret of that name.
 KEPT = "kept"
+#: The box that says: take the stored secret away.
+GONE = "gone"
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Field:
     rows: list[Row] = field(default_factory=list)
     blank: Row | None = None        # the row that "Add" copies
     is_kept: bool = False
+    is_gone: bool = False           # a stored secret that is to be taken away
     problem: str = ""
     public: str = ""                # of a key that is kept: its public half
 
@@ -109,7 +112,7 @@ def _field(parameter: Parameter, entered: Entered, kept: Kept, problems: Sequenc
         return Field(parameter, control, rows=rows, blank=_row(parameter, None, {}, ()), problem=whole)
     return Field(
         parameter, control, value=given if isinstance(given, str) else "", placeholder=_placeholder(parameter.default),
-        options=_options(parameter, control), is_kept=parameter.name in kept,
+        options=_options(parameter, control), is_kept=parameter.name in kept, is_gone=given == [],
         problem=" ".join(dict.fromkeys(one.message for one in own)))
 
 
@@ -195,6 +198,9 @@ def from_form(action: Action, form: Mapping[str, str]) -> Entered:
             entered[one.name] = [row for row in _rows(one, form) if any(row.values())]
         else:
             text = form.get(one.name, "").replace("\r\n", "\n")
+            if one.secret and not text and form.get(f"{one.name}-{GONE}"):
+                entered[one.name] = []
+                continue
             entered[one.name] = text if one.secret or one.type in ("dict", "raw") else text.strip()
     return entered
 
@@ -220,7 +226,7 @@ def with_rows_changed(entered: Entered, what: str) -> Entered:
 
 
 def given(action: Action, entered: Entered) -> dict[str, Any]:
-    """Values for the catalog, by full name; an empty secret is left out or None: keep the old one."""
+    """Values for the catalog, by full name; an empty secret is left out or None: keep the old one. []: take it away."""
     values: dict[str, Any] = {}
     for one in action.parameters:
         value = entered.get(one.name, "")

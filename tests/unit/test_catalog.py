@@ -149,6 +149,12 @@ def test_a_secret_is_kept_by_its_name() -> None:
     assert merge_secrets(old, new) == {"k": [{"name": "A", "value": "1"}, {"name": "C", "value": "3"}], "p": "x"}
 
 
+def test_a_secret_is_taken_away_by_an_empty_list(shop: Kind) -> None:
+    gone = clean(shop, "main", {"domain": "a.example.org", "password": []}, known_secrets={"shop_password": "x"})
+    assert gone.secrets == {"shop_password": ""}
+    assert merge_secrets({"shop_password": "x", "k": "y"}, gone.secrets) == {"k": "y"}
+
+
 def test_an_empty_number_in_a_row_is_none_and_an_empty_text_is_one() -> None:
     kind = catalog().kind("django_app")
     given = {"repo": "https://git.example.org/a/b", "environment": [{"name": "QUIET", "value": ""}],

@@ -116,3 +116,5 @@ def test_new_values_lie_over_old_ones_item_by_item() -> None:
         "django_app_secrets": [{"name": "OLD", "value": None}, {"name": "NEW", "value": "x"}]}
     assert laid_over(action, found, {}, {}, {}, ("environment.A",))["django_app_environment"] == [
         {"name": "B", "value": "2"}]
+    assert laid_over(action, {}, {"django_app_repo_token": True}, {}, {}, ("repo-token",)) == {
+        "django_app_repo_token": []}, "what is left out would be kept"

@@ -118,6 +118,24 @@ def test_a_secret_is_kept_changed_and_taken_away_by_name(ada: FlaskClient) -> No
     assert _secrets() == {}, "the last one can be taken away too"
 
 
+def test_a_single_secret_is_kept_and_taken_away(ada: FlaskClient) -> None:
+    def held() -> str | None:
+        stored = _stored("blog")
+        assert stored
+        return (unseal("resource:blog:secrets", stored.secrets) if stored.secrets else {}).get("django_app_repo_token")
+
+    send(ada, "/new/django_app", **GOOD, django_app_repo_token="t0ken-of-ada")
+    form = {key: value for key, value in GOOD.items() if key.startswith("django")}
+    assert 'name="django_app_repo_token-gone"' in ada.get("/resources/blog/edit").text
+    assert send(ada, "/resources/blog/edit", **form).status_code == 303 and held() == "t0ken-of-ada"
+    wrong = send(ada, "/resources/blog/edit", **{**form, "django_app_domain": "; }"}, **{
+        "django_app_repo_token-gone": "1"}).text
+    assert re.search(r'name="django_app_repo_token-gone" value="1" checked', wrong) and held() == "t0ken-of-ada"
+    assert send(ada, "/resources/blog/edit", **form, **{"django_app_repo_token-gone": "1"}).status_code == 303
+    assert held() is None
+    assert "django_app_repo_token-gone" not in ada.get("/resources/blog/edit").text
+
+
 def _secrets() -> dict[str, str]:
     stored = _stored("blog")
     assert stored
