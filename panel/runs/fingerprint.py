@@ -181,7 +181,9 @@ def _done(session: Session, plan: Plan, run: Run | None) -> Iterator[str]:
         yield "the check that it was made from is not kept any more"
         return
     lock = run.lock if run else checked.lock
-    newer = _changing(lock).where(Run.id > plan.fingerprint["run"], Run.id != (run.id if run else 0))
+    newer = _changing(lock).where(Run.id > plan.fingerprint["run"])
+    if run is not None:
+        newer = newer.where(Run.id < run.id)  # what waits behind it has changed nothing yet
     for number in session.scalars(newer.order_by(Run.id).limit(3)):
         other = session.get_one(Run, number)
         yield f"run {number} ({other.action} by {other.actor}) has changed {plan.resource_name} meanwhile"

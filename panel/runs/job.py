@@ -41,8 +41,13 @@ def execute(run_id: int) -> None:
         _load(run)
     recorder = Recorder(run_id, Redactor([]), skew)
     with Watch(run_id, owner, run.timeout) as watch:
-        with private_directory(run_id) as directory:
-            verdict = _play(run, watch, recorder, directory)
+        try:
+            with private_directory(run_id) as directory:
+                verdict = _play(run, watch, recorder, directory)
+        except OSError as wrong:
+            log.exception("Run %s: its files broke.", run_id)
+            verdict = Verdict(State.FAILED, f"WebOps could not keep the files of this run: {wrong}.",
+                              "Look at the space below the directory that the message names, then run it again.")
         recorder.close()
         if watch.stop is not Stop.FENCED:
             settle(run_id, owner, verdict, recorder.outcome, recorder.last)

@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 from panel.runs import figures, surveys
 from panel.settings import settings
 from panel.store.db import now
-from panel.store.models import Event, Run, RunServer, State
+from panel.store.models import Event, Run, RunServer, SignIn, State, Token
 from panel.store.planned import Plan
+from panel.store.terminals import Terminal
 
 #: Few at a time: a writer that deletes for minutes would keep all others waiting.
 _AT_ONCE = 20
@@ -19,6 +20,8 @@ _AT_ONCE = 20
 
 def prune(session: Session) -> int:
     """Delete runs that ended more than settings.keep_runs_days ago, with their events; returns how many. COMMITS.
+
+    With them go terminals that were closed, tokens that were revoked and browsers that were last seen before then.
 
     The newest run of each resource is kept for as long as the resource is there.
     """
@@ -33,6 +36,9 @@ def prune(session: Session) -> int:
         Run.ended_at < before, Run.state.not_in([State.QUEUED, State.RUNNING]), Run.id.not_in(newest))))
     # A plan is too old to be applied by then; what it showed goes with the runs of its time.
     session.execute(delete(Plan).where(Plan.created_at < before))
+    session.execute(delete(Terminal).where(Terminal.ended_at < before))
+    session.execute(delete(Token).where(Token.revoked_at < before))
+    session.execute(delete(SignIn).where(SignIn.seen_at < before))
     session.commit()
     for start in range(0, len(old), _AT_ONCE):
         some = old[start:start + _AT_ONCE]

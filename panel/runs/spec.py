@@ -12,7 +12,6 @@ from typing import Any
 
 from panel.catalog import Kind, catalog
 from panel.runs import redact
-from panel.runs.parts import secrets_of
 from panel.settings import ROOT, settings
 from panel.store.models import Mode, Run, Server
 from panel.store.seal import unseal
@@ -33,9 +32,8 @@ class Spec:
 def build(run: Run, directory: Path) -> Spec:
     """What `run` needs, secrets opened. SecretContextError, NoSuchKind: it cannot be run."""
     kind = catalog().kind(run.kind)
-    own: dict[str, Any] = unseal(f"run:{run.id}:secrets", run.secrets) if run.secrets else {}
-    login = own.pop(LOGIN, None)
-    secrets = {**(secrets_of(run.resource) if run.resource else {}), **own}
+    secrets: dict[str, Any] = unseal(f"run:{run.id}:secrets", run.secrets) if run.secrets else {}
+    login = secrets.pop(LOGIN, None)
     hosts = {part.host: _connection(part.server, run, kind, login, directory) for part in run.servers if part.server}
     told = {
         "parent": os.getpid(),

@@ -12,7 +12,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from panel.catalog import Kind, NoSuchKind, catalog
-from panel.runs import bell, claim
+from panel.runs import bell, claim, parts
 from panel.runs.errors import AlreadyOver, NoHostKey, NotReady, TimeoutNotPossible, Unknown
 from panel.settings import settings
 from panel.store.db import now
@@ -53,7 +53,8 @@ def submit(session: Session, *, kind: str, action: str, actor: str, door: str, r
 
     `resource`; or `where` for the kind "server"; or both `where` and the `name` that a resource would have, to
     check one that is not there yet. `on`: only these of its servers. `values` and `secrets` by full parameter name
-    and clean already; the secrets of the resource itself are not given here, they are read when the run begins.
+    and clean already; the secrets that the resource has now go along by themselves: what somebody asks for later is
+    the next run's.
     Unknown, NotReady, NoHostKey, TimeoutNotPossible: nothing was stored.
     """
     where = where or (resource.where if resource else None)
@@ -73,8 +74,8 @@ def submit(session: Session, *, kind: str, action: str, actor: str, door: str, r
                    for one in targets]
     session.add(run)
     session.flush()
-    if secrets:
-        run.secrets = seal(f"run:{run.id}:secrets", dict(secrets))
+    if held := {**(parts.secrets_of(resource) if resource else {}), **(secrets or {})}:
+        run.secrets = seal(f"run:{run.id}:secrets", held)
     session.flush()
     if extra.bind:
         extra.bind(run)
@@ -110,7 +111,7 @@ def cancel(session: Session, run: Run, actor: str) -> None:
     """
     queued = update(Run).where(Run.id == run.id, Run.state == State.QUEUED).values(
         state=State.CANCELED, cancel_asked_by=actor, ended_at=now(session), waits_for="", secrets=None,
-        error=f"Canceled by {actor} before it began.", next_step="Nothing was changed.")
+        error=f"Canceled by {actor} before it began.", next_step=_left_by(run))
     running = update(Run).where(Run.id == run.id, Run.state == State.RUNNING, Run.cancel_asked_by == "").values(
         cancel_asked_by=actor)
     if session.execute(queued).rowcount:  # type: ignore[attr-defined]
@@ -125,6 +126,13 @@ def cancel(session: Session, run: Run, actor: str) -> None:
     bell.tell(run.id)
     if run.state is State.CANCELED:
         ring_next(session, run.lock)
+
+
+def _left_by(run: Run) -> str:
+    if run.action == "main" and run.mode is Mode.APPLY and run.resource and not run.purpose:
+        return (f"Nothing was changed on the server. The values that were asked for stay those of {run.resource.name}, "
+                "and come with its next run; to take them back, apply it with the values of before.")
+    return "Nothing was changed."
 
 
 def ring_next(session: Session, lock: str) -> None:

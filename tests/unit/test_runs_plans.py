@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from panel.runs import claim, events, fingerprint, job, plans, resources
+from panel.runs import claim, events, fingerprint, job, plans, resources, spec
 from panel.runs.errors import MigrationsUnconfirmed, PlanMoved, PlanNotReady
 from panel.runs.outcome import Outcome
 from panel.runs.retention import prune
@@ -15,8 +15,9 @@ from panel.runs.settle import Verdict, settle
 from panel.runs.submit import cancel
 from panel.settings import settings
 from panel.store import db
-from panel.store.models import Mode, Resource, Run, Server, State
+from panel.store.models import Mode, Resource, Run, Server, SignIn, State, Token, User
 from panel.store.planned import Plan, PlanState
+from panel.store.terminals import Terminal
 from tests.unit.test_runs_resources import APP, KEY, _ask, _end
 
 COMMIT = "4f1c9aa" + "0" * 33
@@ -289,3 +290,43 @@ def test_migrations_that_take_something_away_have_to_be_confirmed_by_name(s, gue
     assert plan.state is PlanState.READY, "it can still be confirmed"
     run = _apply(s, plan, confirm_migrations=["shop.0007_note"])
     assert run.conditions["webops_confirmed"] == ["shop.0007_note"]
+
+
+def test_who_waits_behind_the_run_of_a_plan_has_moved_nothing(s, guestbook):
+    run = _apply(s, _checked(s, _plan(s, guestbook, action="deploy")))
+    resources.act(s, resource=guestbook, action="restart", given={}, actor="bob", door="cli")
+    plans.check_claimed(s, claim.claim(s, run.id, "here:1"))
+
+
+def test_a_run_whose_files_cannot_be_kept_says_so(s, guestbook, monkeypatch):
+    monkeypatch.setenv("WEBOPS_SCRATCH", "/proc/nowhere")
+    settings.cache_clear()
+    run = resources.act(s, resource=guestbook, action="restart", given={}, actor="ada", door="cli")
+    s.commit()
+    job.execute(run.id)
+    s.expire_all()
+    assert run.state is State.FAILED and "could not keep the files of this run" in run.error
+
+
+def test_a_run_has_the_secrets_of_when_it_was_asked_for(s, guestbook, tmp_path, monkeypatch):
+    monkeypatch.setattr(spec, "key_of", lambda server: "")
+    first = resources.act(s, resource=guestbook, action="deploy", given={}, actor="ada", door="api")
+    later = _ask(s, given={**APP, "secrets": [{"name": "API_KEY", "value": "s3cr3t-two"}]})
+    made = [spec.build(run, tmp_path) for run in (first, later)]
+    assert [one.told["variables"]["django_app_secrets"][0]["value"] for one in made] == ["s3cr3t-one", "s3cr3t-two"]
+    assert "s3cr3t-one" in made[0].secrets, "what is not masked would be shown"
+
+
+def test_what_people_left_behind_goes_with_the_runs_of_its_time(s, guestbook):
+    long_ago, person = db.now(s) - timedelta(days=settings().keep_runs_days + 1), User(name="ada", password_hash="x")
+    s.add(person)
+    s.flush()
+    for number, at in enumerate((long_ago, db.now(s))):
+        s.add(Token(user_id=person.id, name="x", digest=str(number), revoked_at=at))
+        s.add(SignIn(user_id=person.id, digest=str(number), epoch=0, address="", seen_at=at))
+        s.add(Terminal(resource_name="x", server_name="y", actor="ada", door="cli", ended_at=at))
+    s.add(Token(user_id=person.id, name="in use", digest="3"))
+    s.add(Terminal(resource_name="x", server_name="y", actor="ada", door="cli"))
+    s.commit()
+    prune(s)
+    assert [s.query(table).count() for table in (Token, SignIn, Terminal)] == [2, 1, 2]
