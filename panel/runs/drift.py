@@ -77,8 +77,10 @@ def check(session: Session, resource: Resource, actor: str, door: str, drift_ser
     if why := unknowable(session, head):
         raise NotApplied(why)
     of(session, head)
+    # A server that came into the group since is not what it should be, and nobody changed it.
+    applied = [place.server for place in head.places if place.applied_at]
     return resources.act(session, resource=head, action="main", given={}, actor=actor, door=door, mode=Mode.CHECK,
-                         extra=Extra(DRIFT, LIVE, drift_server))
+                         on=applied, extra=Extra(DRIFT, LIVE, drift_server))
 
 
 def reconcile(session: Session, resource: Resource, actor: str, door: str) -> Run:
@@ -93,7 +95,7 @@ def unknowable(session: Session, resource: Resource) -> str:
         return f"{resource.name} was never applied, so there is nothing yet that could drift. Apply it first."
     last = session.scalars(select(Run).where(
         Run.resource_id == resource.id, Run.mode == Mode.APPLY, Run.action.in_(_DECIDE),
-        Run.state.not_in(_ACTIVE), Run.started_at.is_not(None)).order_by(Run.id.desc())).all()
+        Run.state.not_in(_ACTIVE)).order_by(Run.id.desc())).all()
     stopped = next((one for one in last if one.state is State.SUCCEEDED), None)
     if stopped is not None and stopped.action == "stop":
         return f"{resource.name} is stopped (run {stopped.id}); it is looked at again when it is started."
@@ -136,7 +138,7 @@ def _keep(session: Session, row: Drift, run: Run) -> None:
         row.text = " ".join(filter(None, (run.error or f"The check was {run.state}.", run.next_step)))
     elif found.changes:
         row.state, row.changes = DriftState.DRIFTED, found.changes
-        row.text = _went_back(session, run, found) + _in_words(run, found)
+        row.text = _went_back(session, run, found) + _by_other_roles(session, run) + _in_words(run, found)
     else:
         row.state, row.changes = DriftState.IN_SYNC, []
         row.text = f"{found.steps} steps were looked at; nothing would change."
@@ -166,6 +168,18 @@ def _went_back(session: Session, run: Run, found: findings.Findings) -> str:
     verb = "is" if len(names) == 1 else "are"
     return (f"{releases.in_words(back)} That {these} {verb} as in that release comes from going back, and not from a "
             "change by hand; Reconcile brings the values asked for, with the code that is live. ")
+
+
+def _by_other_roles(session: Session, run: Run) -> str:
+    """What another version of the roles would do otherwise was not done by a stranger's hand either."""
+    applied = session.scalars(select(Run).where(
+        Run.resource_id == run.resource_id, Run.mode == Mode.APPLY, Run.action == "main",
+        Run.state == State.SUCCEEDED).order_by(Run.id.desc()).limit(1)).first()
+    if applied is None or "" in (applied.roles_version, run.roles_version) \
+            or applied.roles_version == run.roles_version:
+        return ""
+    return (f"The roles were another version when it was applied (run {applied.id}), so not all of this need be by "
+            "hand; Reconcile brings what they do now. ")
 
 
 def _forget_old(session: Session, run: Run) -> None:

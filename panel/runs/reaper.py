@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from panel.runs import bell, claim, scratch
+from panel.runs import bell, claim, drift, scratch
 from panel.runs.retention import prune
 from panel.runs.submit import DRIFT, ring_next
 from panel.settings import settings
@@ -94,6 +94,8 @@ def take_for_lost(session: Session, run: Run) -> bool:
         session.rollback()
         return False
     _lose(session, run.id)
+    session.refresh(run)
+    drift.settled(session, run)
     session.commit()
     log.warning("Run %s is lost: its worker is gone.", run.id)
     bell.tell(run.id)

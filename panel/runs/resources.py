@@ -43,8 +43,8 @@ def ask(session: Session, *, kind: str, name: str, where: Server | Group | str, 
         secrets = merge_secrets(old_secrets, cleaned.secrets)
         gone = {key: [] if isinstance(old, list) else "" for key, old in old_secrets.items() if key not in secrets}
         return submit(session, kind=kind, action="main", actor=actor, door=door, mode=mode, timeout=timeout,
-                      resource=row, where=target, name=name, values=cleaned.values, secrets={**gone, **secrets},
-                      extra=extra)
+                      resource=row, where=target, name=name, on=on, values=cleaned.values,
+                      secrets={**gone, **secrets}, extra=extra)
     try:
         row = _write(session, row, wish, name, target, cleaned, old_secrets)
         return submit(session, kind=kind, action="main", actor=actor, door=door, mode=mode, timeout=timeout,

@@ -9,10 +9,11 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import update
 
-from panel.runs import claim, drift, events, resources
+from panel.runs import claim, drift, events, reaper, resources
 from panel.runs.errors import NotApplied
 from panel.runs.outcome import Outcome
 from panel.runs.settle import Verdict, settle
+from panel.runs.submit import cancel
 from panel.settings import settings
 from panel.store import db
 from panel.store.models import Mode, Resource, Run, Server, State
@@ -167,6 +168,43 @@ def test_an_apply_that_was_refused_before_it_changed_anything_is_in_nobodys_way(
     for end in (State.SUCCEEDED, State.FAILED):
         _end(s, resources.act(s, resource=resource, action="main", given={}, actor="ada", door="api"), end)
     assert drift.check(s, _one(s), "ada", "api")
+
+
+def test_what_was_asked_for_and_canceled_is_no_drift(s):
+    resource = _one(s)
+    _end(s, resources.act(s, resource=resource, action="main", given={}, actor="ada", door="api"))
+    run = resources.act(s, resource=resource, action="main", given={"domain": "other.example.org"}, actor="ada",
+                        door="api")
+    cancel(s, run, "ada")
+    assert "stay those of web1-c0, and come with its next run" in run.next_step
+    with pytest.raises(NotApplied, match=rf"run {run.id}\) did not succeed"):
+        drift.check(s, _one(s), "ada", "api")
+    _end(s, resources.act(s, resource=resource, action="main", given={}, actor="ada", door="api"))
+    cancel(s, resources.act(s, resource=resource, action="main", given={}, actor="ada", door="api"), "ada")
+    assert drift.check(s, _one(s), "ada", "api"), "what was canceled wanted nothing else"
+
+
+def test_a_look_whose_worker_died_has_failed(s):
+    run = drift.check(s, _one(s), "ada", "api")
+    assert claim.claim(s, run.id, "gone:1")
+    s.expire_all()
+    assert reaper.take_for_lost(s, run)
+    s.expire_all()
+    row = drift.of(s, _one(s))
+    assert row.state is DriftState.CHECK_FAILED and "worker that did this run stopped" in row.text
+
+
+def test_other_roles_are_told_from_other_hands(s):
+    resource = _one(s)
+    applied = resources.act(s, resource=resource, action="main", given={}, actor="ada", door="api")
+    applied.roles_version = "4f1c9aa"
+    _end(s, applied)
+    for version, words in (("4f1c9aa", ""), ("5e2d8bb", f"another version when it was applied (run {applied.id})")):
+        run = drift.check(s, _one(s), "ada", "api")
+        run.roles_version = version
+        _end(s, run, changed=["Write the vhost"])
+        text = drift.of(s, _one(s)).text
+        assert words in text and ("another version" in text) is bool(words)
 
 
 def test_off_means_off_and_old_looks_are_not_kept(s):

@@ -302,3 +302,10 @@ def test_a_worker_that_dies_leaves_servers_not_known_and_not_begun(s):
     s.expire_all()
     assert list(_states(s.get_one(Run, run.id)).values()) == [
         PartState.SUCCEEDED, PartState.LOST, PartState.NOT_BEGUN]
+
+
+def test_a_server_that_came_into_the_group_has_not_drifted(s):
+    _done(s)
+    groups.change(s, s.query(Group).one(), put_in=["web4"])
+    run = drift.check(s, _shop(s), "ada", "api")
+    assert [one.server_name for one in run.servers] == NAMES
