@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import socket
 import socketserver
 import subprocess
 import sys
@@ -243,23 +244,20 @@ class FakeEngine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     """Not vLLM: it answers at the paths that the program `engine` asks, as the test wants."""
 
     daemon_threads = True
-    completion = 200
-    under_way = 0.0
+    completion, embedding = 200, 404
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        if self.path == "/metrics":
-            gauges = f"vllm:num_requests_running{{engine=\"0\"}} {self.server.under_way}\n" \
-                "vllm:num_requests_waiting{engine=\"0\"} 0.0\n" \
-                "vllm:num_requests_waiting_by_reason{engine=\"0\",reason=\"capacity\"} 7.0\n"
-            return self.say(200, gauges)
-        return self.say(200, json.dumps({"data": [{"id": "tiny"}]}))
+        self.say(200, json.dumps({"data": [{"id": "tiny"}]}))
 
     def do_POST(self):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        assert (self.path, asked["model"], asked["max_tokens"]) == ("/v1/completions", "tiny", 1)
-        self.say(self.server.completion, "{}")
+        assert asked["model"] == "tiny"
+        if self.path == "/v1/embeddings":
+            return self.say(self.server.embedding, "no embedding")
+        assert (self.path, asked["max_tokens"]) == ("/v1/completions", 1)
+        return self.say(self.server.completion, "no completion")
 
     def say(self, status, text):
         self.send_response(status)
@@ -294,28 +292,38 @@ def test_ready_is_what_has_answered_a_completion(fake):
     time.sleep(1)
     assert waits.poll() is None, "an engine that only listens counted as ready"
     fake.completion = 200
-    assert waits.wait(20) == 0 and "has answered a completion" in waits.stdout.read()
+    assert waits.wait(20) == 0 and "has answered" in waits.stdout.read()
 
 
 def test_what_will_never_answer_is_not_waited_for(fake):
     fake.completion = 404
     refused = started(fake, "ready")
-    assert refused.wait(20) == 1 and "answered 404" in refused.stdout.read()
+    words = refused.stdout.read()
+    assert refused.wait(20) == 1 and "answered 404" in words and "no completion" in words
     dead = subprocess.Popen(["true"])
     dead.wait()
     fake.completion = 503
     assert started(fake, "ready", process=dead.pid).wait(20) == 1
 
 
-def test_a_drain_waits_for_the_last_answer(fake):
-    fake.under_way = 2.0
-    waits = started(fake, "drain", "60")
-    time.sleep(2)
-    assert waits.poll() is None, "it did not wait for what was under way"
-    fake.under_way = 0.0
+def test_a_model_that_only_embeds_is_ready_when_it_has_embedded(fake):
+    fake.completion, fake.embedding = 404, 503
+    waits = started(fake, "ready")
+    time.sleep(1)
+    assert waits.poll() is None, "an engine that does not embed yet counted as ready, or as refused"
+    fake.embedding = 200
     assert waits.wait(20) == 0
-    fake.under_way = 1.0
-    assert started(fake, "drain", "1").wait(20) == 0
+
+
+def test_a_drain_waits_for_the_last_answer(fake):
+    """Whatever the engine says of itself: who is connected has not all of it."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(fake.server_address)
+        waits = started(fake, "drain", "60")
+        time.sleep(2)
+        assert waits.poll() is None, "it did not wait for what was under way"
+        assert started(fake, "drain", "1").wait(20) == 0
+    assert waits.wait(20) == 0
 
 
 def test_the_tests_with_a_real_engine_run_again_where_what_serves_a_model_changed(tmp_path):
