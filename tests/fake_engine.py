@@ -9,6 +9,7 @@ import asyncio
 import json
 import sys
 import time
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
@@ -18,6 +19,8 @@ _METRICS = """\
 vllm:num_requests_running{{engine="0",model_name="tiny"}} {running}
 vllm:num_requests_waiting{{engine="0",model_name="tiny"}} 0.0
 vllm:kv_cache_usage_perc{{engine="0",model_name="tiny"}} 0.25
+vllm:kv_cache_usage_perc{{engine="1",model_name="tiny"}} NaN
+vllm:num_requests_waiting{{engine="1",model_name="tiny"}} +Inf
 vllm:prompt_tokens_total{{engine="0",model_name="tiny"}} {read}
 vllm:generation_tokens_total{{engine="0",model_name="tiny"}} {written}
 vllm:request_success_total{{engine="0",finished_reason="stop",model_name="tiny"}} {answered}
@@ -28,21 +31,35 @@ vllm:time_to_first_token_seconds_count{{engine="0",model_name="tiny"}} {answered
 """
 
 
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
 class Engine:
-    """`broken`: completions fail while /health says yes, as vLLM's does. `pause`: seconds between two words."""
+    """`broken`: completions fail while /health says yes, as vLLM's does. `pause`: seconds between two words.
+
+    `hangs`: paths that never answer. `embeds`: it has no completions.
+    """
 
     def __init__(self) -> None:
         self.running = self.read = self.written = self.answered = self.aborted = 0
-        self.broken, self.pause = False, 0.0
+        self.broken, self.embeds, self.pause, self.hangs = False, False, 0.0, []
         self.seen: list[dict[str, object]] = []
 
     def application(self) -> web.Application:
-        application = web.Application(client_max_size=2 ** 26)
+        application = web.Application(client_max_size=2 ** 26, middlewares=[self.hang])
         application.add_routes([
             web.get("/v1/models", self.models), web.get("/metrics", self.metrics), web.get("/health", self.health),
             web.post("/v1/chat/completions", self.chat), web.post("/v1/completions", self.chat),
-            web.post("/pause", self.health), web.post("/control", self.control), web.get("/control", self.told)])
+            web.post("/v1/embeddings", self.embed), web.post("/pause", self.health),
+            web.post("/control", self.control), web.get("/control", self.told)])
         return application
+
+    @web.middleware
+    async def hang(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path in self.hangs:
+            self.seen.append({"headers": dict(request.headers), "body": await request.text()})
+            await asyncio.sleep(3600)
+        return await handler(request)
 
     async def models(self, request: web.Request) -> web.Response:
         return web.json_response({"object": "list", "data": [{"id": "tiny", "object": "model"}]})
@@ -55,21 +72,34 @@ class Engine:
 
     async def control(self, request: web.Request) -> web.Response:
         wanted = await request.json()
-        self.broken, self.pause = wanted.get("broken", self.broken), wanted.get("pause", self.pause)
+        for name in ("broken", "embeds", "pause", "hangs"):
+            setattr(self, name, wanted.get(name, getattr(self, name)))
         return web.Response()
 
     async def told(self, request: web.Request) -> web.Response:
-        return web.json_response({"aborted": self.aborted, "running": self.running, "seen": self.seen[-5:]})
+        return web.json_response({"aborted": self.aborted, "running": self.running, "asked": len(self.seen),
+                                  "seen": self.seen[-5:]})
+
+    async def embed(self, request: web.Request) -> web.Response:
+        if not self.embeds:
+            return self.not_found("The model does not support Embeddings API")
+        return web.json_response({"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.5]}],
+                                  "usage": {"prompt_tokens": 1, "total_tokens": 1, "completion_tokens": 0}})
+
+    def not_found(self, message: str) -> web.Response:
+        return web.json_response({"error": {"message": message, "type": "NotFoundError", "param": "model",
+                                            "code": 404}}, status=404)
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
         asked = await request.json()
         self.seen.append({"headers": dict(request.headers), "body": asked})
+        if self.embeds:
+            return self.not_found("The model does not support Completions API")
         if self.broken:
             return web.json_response({"error": {"message": "EngineCore encountered an issue.", "type": "server_error",
                                                 "param": None, "code": 500}}, status=500)
         if asked.get("model") not in (None, "tiny"):
-            return web.json_response({"error": {"message": f"The model `{asked['model']}` does not exist.",
-                                                "type": "NotFoundError", "param": "model", "code": 404}}, status=404)
+            return self.not_found(f"The model `{asked['model']}` does not exist.")
         question = asked["prompt"] if "prompt" in asked else asked["messages"][-1]["content"]
         words = question.split() or ["nothing"]
         most = asked.get("max_tokens") or 16
@@ -104,6 +134,9 @@ class Engine:
             return web.json_response({**base, "choices": [choice("".join(answer), True)], "usage": usage})
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
         await response.prepare(request)
+        if asked.get("fail"):  # as vLLM tells that its engine has died
+            await response.write(b'data: {"error": {"message": "EngineCore died."}}\n\ndata: [DONE]\n\n')
+            return response
         for number, word in enumerate(answer):
             self._look(request)
             event = {**base, "choices": [choice(word, number == len(answer) - 1)]}

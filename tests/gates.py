@@ -17,25 +17,30 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 PROGRAM = ROOT / "roles" / "vllm_model" / "files" / "gate"
 _START = """
-import asyncio, socket, sys
+import asyncio, importlib, json, socket, sys
 sys.path.insert(0, sys.argv[1])
 from service import serve
+for module, given in json.loads(sys.argv[5]).items():
+    vars(importlib.import_module(module)).update(given)
 sockets = {name: socket.socket(fileno=int(number)) for name, number in zip(("gate", "desk"), sys.argv[3:5])}
 asyncio.run(serve("chat", sockets, home=sys.argv[2], run=sys.argv[2], state=sys.argv[2]))
 """
 
 
 class Gate:
-    """`place` holds what is below /srv/webops/chat on a server. Short: a socket's path may have 107 letters."""
+    """`place` holds what is below /srv/webops/chat on a server. Short: a socket's path may have 107 letters.
 
-    def __init__(self, place: Path) -> None:
-        self.place = place
+    `constants` are other values for names of the gate's modules: {"health": {"_HUNG": 1}}.
+    """
+
+    def __init__(self, place: Path, **constants: dict[str, Any]) -> None:
+        self.place, self._constants = place, constants
         for part in ("live", "env", *(f"webops-chat-{slot}" for slot in "ab")):
             (place / part).mkdir()
         self.front, self.desk = place / "gate.sock", place / "desk.sock"
         self._listening = [self._listen(self.front), self._listen(self.desk)]
         self._engines: dict[str, subprocess.Popen[bytes]] = {}
-        self._gate: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
         self.keys: list[dict[str, Any]] = []
         self.log = place / "gate.log"
 
@@ -47,14 +52,14 @@ class Gate:
 
     def start(self) -> None:
         numbers = [one.fileno() for one in self._listening]
+        argv = [sys.executable, "-c", _START, str(PROGRAM), str(self.place), *map(str, numbers)]
         with self.log.open("ab") as log:
-            self._gate = subprocess.Popen([sys.executable, "-c", _START, str(PROGRAM), str(self.place),
-                                           *map(str, numbers)], pass_fds=numbers, stderr=log)
+            self.process = subprocess.Popen([*argv, json.dumps(self._constants)], pass_fds=numbers, stderr=log)
 
     def stop(self) -> None:
-        if self._gate:
-            self._gate.terminate()
-            self._gate.wait()
+        if self.process:
+            self.process.terminate()
+            self.process.wait()
 
     def engine(self, slot: str = "a") -> None:
         path = self.engine_socket(slot)

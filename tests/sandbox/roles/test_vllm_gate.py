@@ -9,6 +9,7 @@ import hashlib
 import json
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
@@ -28,6 +29,8 @@ install -d -o webops-deploy -g webops-deploy -m 755 live
 install -d -o webops-deploy -g wo-chat -m 2750 env
 install -d -o wo-chat -g wo-chat -m 751 shared
 ln -sfn /run/webops-chat-a/engine.sock live/sock
+mkdir -p /etc/webops/resources
+echo '{"kind": "vllm_model", "name": "chat"}' > /etc/webops/resources/chat.json
 """
 START = ("systemd-run", "--unit=fake-engine", "--uid=wo-chat", "--gid=wo-chat", "-pRuntimeDirectory=webops-chat-a",
          "-pRuntimeDirectoryMode=0750", "-pUMask=0007", "python3", "/usr/local/lib/fake_engine.py",
@@ -115,6 +118,30 @@ def test_a_stream_comes_through_nginx_as_it_is_written(gate: Ready) -> None:
     assert all(later - earlier > 0.3 for earlier, later in pairwise(times[:4])), times
 
 
+def test_another_program_reaches_each_model_with_its_own_apply_and_cuts_no_answer(gate: Ready) -> None:
+    def pid(name: str) -> str:
+        return gate.run("systemctl", "show", f"wo-{name}.gate.service", "-p", "MainPID", "--value").strip()
+
+    gate.run("sh", "-ec", BEFORE.replace("chat", "other"))
+    assert gate.play("vllm_model", "other", VALUES, action="gate").code == 0
+    got(gate, "webops-deploy", DESK.replace("chat", "other"), "/webops/figures")  # it starts when it is asked
+    # As if both had been made with another program.
+    gate.run("sh", "-ec", "cd /etc/systemd/system; echo '# older' >> /usr/local/lib/webops/gate/answers.py; "
+             "sed -i 's/^# Its program.*/# Its program: older/' wo-chat.gate.service wo-other.gate.service")
+    before = {name: pid(name) for name in ("chat", "other")}
+    body = json.dumps({"messages": [{"role": "user", "content": "tide"}], "max_tokens": 20, "stream": True, "pause": 1})
+    with ThreadPoolExecutor() as beside:
+        stream = beside.submit(asked, gate, "/v1/chat/completions", "-m", "60", "-H", f"Authorization: Bearer {KEY}",
+                               "-H", "Content-Type: application/json", "-d", body)
+        played = gate.play("vllm_model", NAME, VALUES, action="gate")
+        assert played.code == 0 and played.changed == ["Install the gate"], played.words() or played.changed
+        assert stream.result().rstrip().endswith("data: [DONE]\n\n\n200")
+    assert pid("chat") != before["chat"] and pid("other") == before["other"] != "0"
+    assert gate.play("vllm_model", "other", VALUES, action="gate", check=True).changed == ["Install the gate"]
+    removed = gate.play("vllm_model", "other", {"vllm_model_remove_data": "other"}, action="remove")
+    assert removed.code == 0, removed.words() or removed.output
+
+
 def test_what_nginx_says_itself_is_json(gate: Ready) -> None:
     large = asked(gate, "/v1/completions", "-H", f"Authorization: Bearer {KEY}", body={"prompt": "x" * 30_000})
     assert large.endswith("\n413") and json.loads(large.rpartition("\n")[0])["error"]["code"] == "request_too_large"
@@ -159,12 +186,12 @@ def test_the_link_changes_keys_chats_and_reads_figures(gate: Ready) -> None:
     text, key = apikeys.make("linked", None, None, "ada")
     chat = {"messages": [{"role": "user", "content": "low water"}], "max_tokens": 2}
     told = linked(gate, {"do": "keys", "id": 1, "name": NAME, "change": {"add": key}},
-                  {"do": "chat", "id": 2, "name": NAME, "asked": chat}, {"do": "observe", "id": 3})
+                  {"do": "chat", "id": 2, "name": NAME, "asked": chat})
     keys = next(one for one in told if one["id"] == 1)["seen"]["keys"]
     assert [one["name"] for one in keys] == ["test", "linked"]
     words = [piece for one in told if one["id"] == 2 for piece in one.get("lines", [])]
     assert words[:2] == [["text", "low "], ["text", "water "]] and words[2][0] == "done"
-    seen = next(one for one in told if one["id"] == 3)["seen"]["desks"][NAME]
+    seen = linked(gate, {"do": "observe", "id": 3})[-1]["seen"]["desks"][NAME]
     assert seen["engine"]["kv_cache"] == 0.25 and "linked" in seen["keys"]
     assert gate.run("stat", "-c", "%U:%G %a", f"/srv/webops/{NAME}/env/keys.json") == "webops-deploy:wo-chat 640\n"
     assert asked(gate, "/v1/models", "-H", f"Authorization: Bearer {text}").endswith("\n200")

@@ -35,9 +35,9 @@ def refusal(wrong: Refused) -> web.Response:
     return web.json_response(error(wrong.code, wrong.message, wrong.status), status=wrong.status, headers=headers)
 
 
-def broken_off(message: str) -> bytes:
+def broken_off(wrong: Refused) -> bytes:
     """The last event of a stream that cannot go on."""
-    return b"data: " + json.dumps(error("engine_failed", message, 500)).encode() + b"\n\n"
+    return b"data: " + json.dumps(error(wrong.code, wrong.message, wrong.status)).encode() + b"\n\n"
 
 
 def preflight(request: web.Request) -> web.Response:

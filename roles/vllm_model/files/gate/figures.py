@@ -6,8 +6,10 @@ import re
 from collections import defaultdict
 from typing import Any
 
-_LINE = re.compile(r"(?P<name>[a-zA-Z_:][\w:]*)(?:\{(?P<labels>[^}]*)\})? (?P<value>[-+.\deE]+|NaN|\+Inf)")
-_BOUND = re.compile(r'le="([^"]+)"')
+#: Neither Inf nor NaN: as figures they say nothing, and JSON has no word for them.
+_NUMBER = r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
+_LINE = re.compile(rf"(?P<name>[a-zA-Z_:][\w:]*)(?:\{{(?P<labels>[^}}]*)\}})? (?P<value>{_NUMBER})(?:\s|$)")
+_BOUND = re.compile(rf'le="(\+Inf|{_NUMBER})"')
 _GAUGES = {"vllm:num_requests_running": "running", "vllm:num_requests_waiting": "waiting",
            "vllm:kv_cache_usage_perc": "kv_cache", "vllm:gpu_cache_usage_perc": "kv_cache"}
 _COUNTERS = {"vllm:prompt_tokens_total": "prompt_tokens", "vllm:generation_tokens_total": "generation_tokens",
@@ -42,7 +44,7 @@ def of_engine(text: str) -> dict[str, Any]:
 
 def _number(bound: str) -> float | None:
     """The upper bound of a bucket; None: there is none."""
-    return None if bound in ("+Inf", "inf") else float(bound)
+    return None if bound == "+Inf" else float(bound)
 
 
 def as_text(keys: dict[str, dict[str, Any]]) -> str:

@@ -6,25 +6,30 @@ import asyncio
 import contextlib
 import hashlib
 import re
+import sys
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import figures
 from aiohttp import web
 from answers import Refused, let_in, preflight, refusal
-from engine import Cost, Engine, Question
+from engine import Engine
 from health import Health
+from question import Cost, Question
 from use import Accounts
 from watched import WEBOPS, Key, Settings, Watched, match
 
 _KEY = re.compile(r"[\x21-\x7e]{1,200}")
-_ASKED = re.compile(r"/v1/(?:chat/completions|completions|embeddings|responses|messages|messages/count_tokens|rerank"
-                    r"|score|audio/transcriptions|audio/translations)")
-_READ = re.compile(r"/v1/(?:models|responses)(?:/[A-Za-z0-9][A-Za-z0-9._:/-]{0,200})?")
+_ASKED = re.compile(r"/v1/(?:chat/completions|completions|embeddings|responses|messages|messages/count_tokens)")
+_READ = re.compile(r"/v1/models(?:/[A-Za-z0-9][A-Za-z0-9._:/-]{0,200})?")
 _QUERY = re.compile(r"[A-Za-z0-9_=&.-]{0,200}")
 #: Seconds for a request to arrive. nginx sends it in one piece.
 _ARRIVAL = 60.0
+#: Seconds between two looks whether a client is gone, or all are.
 _GONE = 0.25
+#: Seconds for the engine's figures: the link leaves after four, and the figures of the keys shall not go with it.
+_GLANCE = 2.5
 
 Handler = Callable[[web.Request], Coroutine[Any, Any, web.StreamResponse]]
 
@@ -55,6 +60,14 @@ class Doors:
                 return await self._until_gone(request, enter)
             except Refused as wrong:
                 return refusal(wrong)
+            except ConnectionError:
+                return web.Response(status=499)  # nobody is there to read it
+            except Exception as wrong:  # noqa: BLE001
+                # The one place for what nobody thought of. An answer that has begun must not look whole.
+                print(f"{request.method} {request.path}: {type(wrong).__name__}: {wrong}", file=sys.stderr, flush=True)
+                if "begun" in request and request.transport is not None:
+                    request.transport.close()
+                return refusal(Refused(500, "internal_error", "The gate could not do this; its journal says why."))
 
         async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
             let_in(request, list(self._set().origins), response.headers)
@@ -86,22 +99,23 @@ class Doors:
                 if request.transport is None or request.transport.is_closing():
                     task.cancel()
 
+    async def quiet(self, seconds: float) -> None:
+        """Until no answer is open, at most so long."""
+        until = time.monotonic() + seconds
+        while self._open and time.monotonic() < until:
+            await asyncio.sleep(_GONE)
+
     async def _enter(self, request: web.Request) -> web.StreamResponse:
         _check_path(request)
-        return await self._serve(request, self._key_of(request), "")
+        return await self._serve(request, self._key_of(request))
 
     async def _at_desk(self, request: web.Request) -> web.StreamResponse:
         _check_path(request)
-        return await self._serve(request, WEBOPS, _slot(request))
+        return await self._serve(request, WEBOPS)
 
     def _key_of(self, request: web.Request) -> Key:
         """Whose request it is. Refused (401): nobody's."""
-        given = request.headers.getall("Authorization", [])
-        if len(given) > 1:
-            raise Refused(400, "invalid_request", "The header 'Authorization' is there twice.")
-        scheme, _, text = (given[0] if given else "").partition(" ")
-        if not given or scheme.lower() != "bearer" or not _KEY.fullmatch(text):
-            raise Refused(401, "invalid_api_key", "Send an API key: 'Authorization: Bearer sk-wo-…'.")
+        text = _text_of_key(request)
         known = self._keys.value
         if known is None:
             raise Refused(503, "keys_unavailable", "The keys cannot be read on the server, so nobody is let in.", 30)
@@ -110,24 +124,24 @@ class Doors:
             raise Refused(401, "invalid_api_key", "This API key is unknown or was revoked.")
         return found
 
-    async def _serve(self, request: web.Request, key: Key, slot: str) -> web.StreamResponse:
-        account = self._accounts.of(key)
-        question = Question(request.method, request.raw_path, await self._body(request),
-                            request.headers.get("Content-Type", ""))
-        where = self._engine.slot(slot)
+    async def _serve(self, request: web.Request, key: Key) -> web.StreamResponse:
+        account, aside = self._accounts.of(key), 0
+        question = Question(request.method, request.raw_path, await self._body(request))
+        slot = self._engine.slot()
         if request.method == "POST":
-            account.admit(key, self._accounts.now())
-        cost = Cost(len(question.body))
+            aside = account.admit(key, question.most, self._accounts.now())
+        cost = Cost(question)
         try:
-            return await self._engine.pass_on(question, where, request, self._set().request_timeout, cost)
+            return await self._engine.pass_on(question, slot, request, self._set().request_timeout, cost)
         finally:
-            account.charge(*cost.total(), self._accounts.now())
+            account.charge(aside, *cost.total(), self._accounts.now())
 
     async def _body(self, request: web.Request) -> bytes:
         most = self._set().max_body
         too_large = Refused(413, "request_too_large", f"A request may have up to {most} bytes.")
         if request.method != "POST":
             return b""
+        _check_form(request)
         if (request.content_length or 0) > most:
             raise too_large
         found = bytearray()
@@ -141,11 +155,7 @@ class Doors:
         return bytes(found)
 
     async def _is_well(self, request: web.Request) -> web.Response:
-        slot = _slot(request)
-        if slot:
-            await self._health.probe(slot)
-        else:
-            await self._health.look()
+        await self._health.look()
         return web.json_response({"status": "ok"}, headers={"Cache-Control": "no-store"})
 
     def _uses(self) -> dict[str, dict[str, Any]]:
@@ -154,24 +164,48 @@ class Doors:
     async def _figures(self, request: web.Request) -> web.Response:
         """What is not known is null."""
         engine = None
-        with contextlib.suppress(Refused):
-            engine = figures.of_engine(await self._engine.text("/metrics", self._engine.slot()))
-        return web.json_response({"engine": engine, "keys": self._uses(), "problem": self._keys.problem,
-                                  "open": dict(self._engine.open)})
+        with contextlib.suppress(Refused, asyncio.TimeoutError):
+            engine = figures.of_engine(await self._engine_says())
+        return web.json_response({"engine": engine, "keys": self._uses(), "problem": self._keys.problem})
 
     async def _metrics(self, request: web.Request) -> web.Response:
         text = figures.as_text(self._uses())
-        with contextlib.suppress(Refused):
-            text = (await self._engine.text("/metrics", self._engine.slot())).rstrip("\n") + "\n" + text
+        with contextlib.suppress(Refused, asyncio.TimeoutError):
+            text = (await self._engine_says()).rstrip("\n") + "\n" + text
         return web.Response(text=text)
 
+    async def _engine_says(self) -> str:
+        return await asyncio.wait_for(self._engine.text("/metrics", self._engine.slot(), _GLANCE), _GLANCE)
 
-def _slot(request: web.Request) -> str:
-    """The slot that the desk asks for by name; "": the one that serves."""
-    wanted = request.headers.get("X-WebOps-Slot", "")
-    if wanted not in ("", "a", "b"):
-        raise Refused(400, "invalid_slot", "X-WebOps-Slot is a or b.")
-    return wanted
+
+def _text_of_key(request: web.Request) -> str:
+    """The key, as clients of OpenAI's API send it or as those of Anthropic's do. Refused (400, 401): there is none."""
+    given = set()
+    for name in ("Authorization", "X-Api-Key"):
+        values = request.headers.getall(name, [])
+        if len(values) > 1:
+            raise Refused(400, "invalid_request", f"The header '{name}' is there twice.")
+        given |= set(values if name == "X-Api-Key" else map(_bearer, values))
+    if len(given) > 1:
+        raise Refused(400, "invalid_request", "The headers 'Authorization' and 'X-Api-Key' hold different keys. "
+                                              "Send one of them.")
+    if not given or not _KEY.fullmatch(text := given.pop()):
+        raise Refused(401, "invalid_api_key", "Send an API key: 'Authorization: Bearer sk-wo-…'.")
+    return text
+
+
+def _bearer(value: str) -> str:
+    scheme, _, text = value.partition(" ")
+    return text if scheme.lower() == "bearer" else ""
+
+
+def _check_form(request: web.Request) -> None:
+    """Plain JSON only: what is packed or is another form could not be counted."""
+    packed = ", ".join(request.headers.getall("Content-Encoding", []))
+    if packed.strip().lower() not in ("", "identity"):
+        raise Refused(415, "unsupported_media_type", "Send the body as it is, without 'Content-Encoding'.")
+    if request.content_type != "application/json":
+        raise Refused(415, "unsupported_media_type", "Send JSON, with the header 'Content-Type: application/json'.")
 
 
 def _check_path(request: web.Request) -> None:

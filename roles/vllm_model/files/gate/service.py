@@ -10,24 +10,33 @@ from aiohttp import web
 from engine import Engine
 from front import Doors
 from use import Accounts
-from watched import Key, Watched, keys, settings
+from watched import Key, Settings, Watched, keys, settings
 
-#: Seconds between two times that figures are written down, and for what is open when we are asked to end.
-_SAVE, _GRACE = 5.0, 25.0
+#: Seconds between two times that figures are written down.
+_SAVE = 5.0
 
 
 async def serve(name: str, sockets: dict[str, socket.socket], *, home: str, run: str, state: str) -> None:
-    """Until SIGTERM; then what is open has some time to come to its end. New requests wait at systemd's sockets."""
+    """Until SIGTERM, and then until nothing is open.
+
+    Whoever comes meanwhile is served, too: behind a closed door all would wait for the longest answer. Where it never
+    gets quiet, the doors close after the time that an answer may take, and what is open gets as long to come to its
+    end. New requests wait at systemd's sockets then.
+    """
     engine = Engine(name, f"{home}/live/sock", {slot: f"{run}/webops-{name}-{slot}/engine.sock" for slot in "ab"})
     known = Watched(f"{home}/env/keys.json", keys)
     accounts = Accounts(f"{state}/use.json")
-    doors = Doors(engine, known, Watched(f"{home}/env/gate.json", settings), accounts)
-    runners = [await _open(doors.front(), sockets["gate"]), await _open(doors.desk(), sockets["desk"])]
+    set_up = Watched(f"{home}/env/gate.json", settings)
+    doors = Doors(engine, known, set_up, accounts)
+    patience = (set_up.value or Settings()).request_timeout
+    runners = [await _open(application, sockets[name], patience)
+               for name, application in (("gate", doors.front()), ("desk", doors.desk()))]
     beside = [asyncio.create_task(one) for one in (doors.watch(), _keep(accounts, known))]
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await stop.wait()
+    await doors.quiet(patience)
     await asyncio.gather(*(one.cleanup() for one in runners))
     for task in beside:
         task.cancel()
@@ -35,11 +44,12 @@ async def serve(name: str, sockets: dict[str, socket.socket], *, home: str, run:
     accounts.save(known.value)
 
 
-async def _open(application: web.Application, listening: socket.socket) -> web.AppRunner:
-    runner = web.AppRunner(application, access_log=None, handle_signals=False)
+async def _open(application: web.Application, listening: socket.socket, patience: float) -> web.AppRunner:
+    # What a stranger sends is not unpacked.
+    runner = web.AppRunner(application, access_log=None, handle_signals=False, auto_decompress=False)
     await runner.setup()
     listening.setblocking(False)
-    await web.SockSite(runner, listening, shutdown_timeout=_GRACE, backlog=1024).start()
+    await web.SockSite(runner, listening, shutdown_timeout=patience, backlog=1024).start()
     return runner
 
 

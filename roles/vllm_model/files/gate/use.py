@@ -18,6 +18,10 @@ from watched import WEBOPS, Key
 Clock = Callable[[], float]
 
 
+#: Minutes that refill what a key owes at the most: nobody is locked out for longer.
+_MOST_OWED = 10
+
+
 class Bucket:
     """A minute's worth, refilled all the time: who was quiet may use it at once, and then as fast as it refills.
 
@@ -32,7 +36,8 @@ class Bucket:
         # A clock that was set back refills nothing, and forgets nothing.
         passed = max(0.0, now - self.at)
         full = float(per_minute)
-        self.level = full if self.level is None else min(full, self.level + passed * per_minute / 60)
+        level = full if self.level is None else max(self.level, -_MOST_OWED * full)
+        self.level = min(full, level + passed * per_minute / 60)
         self.at = now
         return self.level
 
@@ -61,27 +66,33 @@ class Account:
         self.requests, self.tokens = requests or Bucket(), tokens or Bucket()
         self._limit = 0
 
-    def admit(self, key: Key, now: float) -> None:
-        """Count a request. Refused (429): the key has used what it may for now."""
+    def admit(self, key: Key, most: int, now: float) -> int:
+        """Count a request, and set tokens aside for it: what it may cost, at most what a minute has; how many.
+
+        Refused (429): the key has used what it may for now.
+        """
         self.use.name, self.use.last_used, self._limit = key.name, now, key.tokens_per_minute
+        aside = min(max(1, most), self._limit)
         waits = [_wait(self.requests, key.requests_per_minute, 1, now, "requests"),
-                 # What it will cost is not known yet: whoever owes nothing may ask.
-                 _wait(self.tokens, key.tokens_per_minute, min(1, key.tokens_per_minute), now, "tokens")]
+                 _wait(self.tokens, self._limit, aside, now, "tokens")]
         seconds, what, limit = max(waits)
         if seconds > 0:
             self.use.refused += 1
-            raise Refused(429, "rate_limit_exceeded", f"The key '{key.name}' may use {limit} {what} per minute and has "
-                          f"used them. Try again in {math.ceil(seconds)} seconds.", max(1, math.ceil(seconds)))
+            raise Refused(429, "rate_limit_exceeded", f"The key '{key.name}' may use {limit} {what} per minute, and "
+                          f"too few are left. Try again in {math.ceil(seconds)} seconds.", max(1, math.ceil(seconds)))
         self.use.requests += 1
-        self.requests.take(1)
+        if key.requests_per_minute:
+            self.requests.take(1)
+        self.tokens.take(aside)
+        return aside
 
-    def charge(self, tokens_in: int, tokens_out: int, now: float) -> None:
-        """What an answer cost."""
+    def charge(self, aside: int, tokens_in: int, tokens_out: int, now: float) -> None:
+        """What an answer cost, for which so many tokens were set aside."""
         self.use.tokens_in += tokens_in
         self.use.tokens_out += tokens_out
         if self._limit:
             self.tokens.left(self._limit, now)
-            self.tokens.take(tokens_in + tokens_out)
+            self.tokens.take(tokens_in + tokens_out - aside)
 
 
 def _wait(bucket: Bucket, per_minute: int, wanted: float, now: float, what: str) -> tuple[float, str, int]:

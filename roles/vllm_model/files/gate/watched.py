@@ -52,7 +52,10 @@ class Watched(Generic[T]):
             with open(self.path, "rb") as file:
                 self._value = self._read(json.loads(file.read()))
             self._say("")
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as wrong:
+        except OSError as wrong:
+            self._seen = None  # it may be good, and is looked at again
+            self._say(f"{self.path} cannot be read: {wrong.strerror}")
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as wrong:
             self._say(f"{self.path} cannot be used: {wrong}")
 
     def _say(self, problem: str) -> None:
