@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import json
+import os
 
 from ansible.module_utils.webops_place import Entry, Refused, Seen, put
 
@@ -33,6 +35,18 @@ def refuse_other_kind(path, facts):
     if kind != facts["kind"]:
         raise Refused(f"The name {facts['name']} is taken on this server by a resource of kind {kind}.",
                       "Choose another name.")
+
+
+def beside(name, records=RECORDS):
+    """Resources on this server whose name begins as this one's: name -> the one that it is a part of, or ""."""
+    found = {}
+    for path in glob.glob(f"{glob.escape(os.path.join(records, name))}-*.json"):
+        try:
+            with open(path, encoding="utf-8") as file:
+                found[os.path.basename(path)[:-len(".json")]] = json.load(file).get("part_of") or ""
+        except (OSError, ValueError, AttributeError):
+            continue
+    return found
 
 
 class Record:

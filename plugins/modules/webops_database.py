@@ -109,8 +109,10 @@ def settle(module):
     cluster, wish, check = find_cluster(), module.params, module.check_mode
     record = record_of(wish["record"], cluster.unit if cluster else "postgresql.service")
     if wish["state"] == "absent":
+        stays = ours(wish, cluster)[0] if cluster and not wish["drop"] else []
         changed = carry_out(cluster, absent, wish, check) if cluster else False
-        return {"changed": forget(wish["name"], record, check) or changed}
+        return {"changed": forget(wish["name"], record, check) or changed,
+                "webops_summary": f"its data stays: database {stays[0]}" if stays else ""}
     if cluster is None and not check:
         raise Refused("PostgreSQL is not installed on this server.", "Apply this again: its package comes first.")
     changed = carry_out(cluster, present, wish, check) if cluster else True

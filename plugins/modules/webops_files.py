@@ -60,6 +60,11 @@ paths:
   description: Paths that were (or in check mode would be) changed.
   type: list
   returned: always
+beside:
+  description: >-
+    Resources on this server whose name begins as that of C(claim) or C(record); of each, which one it is a part of.
+  type: dict
+  returned: always
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -73,7 +78,7 @@ from ansible.module_utils.webops_place import (
     refuse_unsafe_parent,
     validate,
 )
-from ansible.module_utils.webops_record import entry_of, refuse_taken
+from ansible.module_utils.webops_record import beside, entry_of, refuse_taken
 
 KEYS = {"path", "content", "state", "link", "owner", "group", "mode", "secret", "once", "mark", "validate"}
 STATES = {None, "file", "directory", "link", "absent"}
@@ -105,8 +110,10 @@ def main():
     except OSError as error:
         module.fail_json(msg="{}: {}".format(error.filename or "A file could not be written", error.strerror),
                          next="Look at that path on the server, then apply again.")
+    about = module.params["claim"] or module.params["record"]
     module.exit_json(
         changed=bool(changes),
+        beside=beside(about["name"]) if about else {},
         paths=[entry.path for entry, _seen in changes],
         diff=[difference(entry, seen) for entry, seen in changes] if module._diff else [],
     )

@@ -57,10 +57,13 @@ def main():
         supports_check_mode=True,
     )
     try:
-        removed = Removal(module.params, module.check_mode).run()
+        removal = Removal(module.params, module.check_mode)
+        removed = removal.run()
     except Refused as refused:
         module.fail_json(msg=str(refused), next=refused.next, journal=refused.journal)
-    module.exit_json(changed=bool(removed), removed=removed)
+    stays = removal.stays()
+    module.exit_json(changed=bool(removed), removed=removed,
+                     webops_summary=f"its data stays: {', '.join(stays)}" if stays else "")
 
 
 class Removal:
@@ -100,6 +103,12 @@ class Removal:
         self._secrets()
         self._unlink(os.path.join(RECORDS, f"{self.name}.json"))
         return self.removed
+
+    def stays(self):
+        """Directories with data that are left."""
+        kept = [os.path.join(self.base, "shared", name) for name in self.data]
+        kept += [os.path.join(self.base, name) for name in self.keeps]
+        return [path for path in kept if os.path.isdir(path)]
 
     def _is_last_of_kind(self):
         own = os.path.join(RECORDS, f"{self.name}.json")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.sandbox.roles.conftest import Ready
-from tests.sandbox.roles.cycle import cycle
+from tests.sandbox.roles.cycle import cycle, nothing, remove
 from tests.sandbox.roles.load import Load
 from tests.sandbox.roles.play import Played
 from tests.sandbox.roles.repositories import Repository
@@ -108,6 +108,40 @@ def test_life(ready: Ready, repository: Repository) -> None:
           "systemctl daemon-reload; rm /etc/sudoers.d/wo-guestbook; "
           "sed -i s/SECRET_KEY/SECRET_KEY_NOT/ /srv/webops/guestbook/env/bindings.json",
           remove_data={"django_app_remove_data": "guestbook"})
+
+
+def test_what_is_switched_off_goes_and_its_data_with_the_app(ready: Ready, repository: Repository) -> None:
+    """What only has such a name, and is no part of the app, is left alone by all of it."""
+    app = App(ready, repository, "parts", "parts.example.org")
+    ready.run("apt-get", "-qy", "install", "--no-install-recommends", "redis-tools")
+    before = ready.snapshot()
+    app.succeed(django_app_cache=True)
+    elsewhere = {"name": "DATABASE_URL", "value": "sqlite:////srv/webops/parts/shared/data/book.sqlite3"}
+    off = {"django_app_cache": False, "django_app_database": False, "django_app_domain": "", "django_app_aliases": [],
+           "django_app_environment": [elsewhere]}
+    rehearsed, switched = app.rehearse(**off), app.succeed(**off)
+    assert rehearsed.changed == switched.changed
+    assert switched.changed[-5:] == [
+        "Let nginx forget the domain", "Remove the certificate and its key",
+        "Stop it and remove its unit, its rights and its files", "Remove its socket and who could open it",
+        "Forget the database and its password; remove the data, if its name was given"]
+    assert app.succeed(**off).changed == []
+    records = ready.run("ls", "/etc/webops/resources").split()
+    assert [one for one in records if one.startswith("parts")] == ["parts.json"]
+    taken = {"nginx_vhost_domain": app.domain, "nginx_vhost_roots": ["/srv"]}
+    assert not ready.play("nginx_vhost", "other", taken, check=True).failed, "its domain is not free"
+    data = re.compile(r"\+ file /srv/webops/(parts(/shared(/(media|data\S*))?)?|parts-cache(/data\S*)?) |"
+                      r"\+ (user|group) wo-parts(-cache)? |\+ (database|role) parts_db|[+-] group webops-apps |"
+                      r"[+-] file /etc/g?(passwd|group|shadow) ")
+    remove(ready, "django_app", "parts", {**app.values, **off}, before, lambda line: bool(data.match(line)))
+    kept = ready.snapshot()
+    assert any("database parts_db" in line for line in kept) and any("parts-cache/data" in line for line in kept)
+    app.succeed(**off)
+    ready.play("redis_db", "parts-cache", {})
+    assert app.succeed(**off).changed == []
+    app.succeed("remove", **off, django_app_remove_data="parts")
+    assert ready.run("systemctl", "is-active", "wo-parts-cache@main").strip() == "active"
+    remove(ready, "redis_db", "parts-cache", {"redis_db_remove_data": "parts-cache"}, before, nothing)
 
 
 @pytest.mark.every_release
