@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 
 from flask import Flask
@@ -45,6 +46,7 @@ _PAGES = (account, actions, desk, drift, plans, finder, groups, health, journal,
 def create_app(settings: Settings | None = None) -> Flask:
     """The application. SettingsError: a setting cannot be used, or a route lacks its guard."""
     settings = settings or current_settings()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     app = Flask("panel", static_folder=None, template_folder="web/templates")
     app.secret_key = settings.secret_key or key_file(settings.state / "secret.key", secrets.token_urlsafe(48))
     for part in (auth, security, limits):

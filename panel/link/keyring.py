@@ -6,11 +6,14 @@ What cannot be reached is said: a key that was revoked everywhere else still ope
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from panel.link import client
-from panel.link.client import LinkError
+from panel.link.client import LinkDown, LinkError
+
+T = TypeVar("T")
 
 
 class Where(NamedTuple):
@@ -48,36 +51,59 @@ def listed(places: Sequence[Where]) -> Keyring:
     """By name. LinkError: no server could be asked."""
     found = Keyring()
     by_name: dict[str, dict[str, Any]] = {}
-    for place in places:
-        try:
-            for key in place.ask({}):
-                by_name.setdefault(key["name"], {**key, "on": []})["on"].append(place.server)
-        except LinkError as wrong:
-            if len(places) == 1:
-                raise
-            found.trouble[place.server] = wrong.message
+    told = _each(places, lambda place: place.ask({}))
+    for place, keys in told:
+        if isinstance(keys, LinkError):
+            found.trouble[place.server] = keys.message
+            continue
+        for key in keys:
+            by_name.setdefault(key["name"], {**key, "on": []})["on"].append(place.server)
     if places and len(found.trouble) == len(places):
-        raise LinkError(next(iter(found.trouble.values())))
+        raise _failed(told)[0][1]
     found.keys = sorted(by_name.values(), key=lambda one: str(one["name"]).casefold())
     return found
 
 
+def _each(places: Sequence[Where], do: Callable[[Where], T]) -> list[tuple[Where, T | LinkError]]:
+    """What each server says, all asked side by side: those that do not answer are waited for together."""
+    def one(place: Where) -> T | LinkError:
+        try:
+            return do(place)
+        except LinkError as wrong:
+            return wrong
+
+    with ThreadPoolExecutor(max(1, len(places))) as threads:
+        return list(zip(places, threads.map(one, places), strict=True))
+
+
+def _failed(told: Sequence[tuple[Where, Any]]) -> list[tuple[Where, LinkError]]:
+    return [(place, one) for place, one in told if isinstance(one, LinkError)]
+
+
 def add(places: Sequence[Where], key: dict[str, Any]) -> None:
-    """On every server, or on none. LinkError: it cannot be, and why. Half: it stays on some of them."""
+    """On every server, or on none. LinkError: it cannot be, and why. Half: it may be on some of them."""
     there = listed(places)
     if there.trouble:
         server, why = next(iter(there.trouble.items()))
         raise LinkError(f"Nothing was added, because a key has to be on every server: {server}: {why}")
-    done: list[Where] = []
-    for place in places:
-        try:
-            place.ask({"add": key})
-            done.append(place)
-        except LinkError as wrong:
-            _take_back(done, key["name"], f"{place.server}: {wrong.message}")
-            if len(places) == 1:
-                raise
-            raise LinkError(f"Nothing was added. {place.server}: {wrong.message}", wrong.code) from wrong
+    failed = _failed(_each(places, lambda place: place.ask({"add": key})))
+    if not failed:
+        return
+    place, wrong = failed[0]
+    # Everywhere: where no answer came in time, it may have been written all the same.
+    left = [one.server for one, _ in _failed(_each(places, lambda one: _take_back(one, key)))]
+    if left:
+        raise Half(f"The key '{key['name']}' could not be added everywhere, and may be on {', '.join(left)}. Nobody was "
+                   f"shown it; revoke it when {left[0]} can be reached. ({place.server}: {wrong.message})")
+    if len(places) == 1:
+        raise wrong
+    raise LinkError(f"Nothing was added. {place.server}: {wrong.message}", wrong.code)
+
+
+def _take_back(place: Where, key: dict[str, Any]) -> None:
+    """By its digest: another key of that name stays. LinkError: nobody knows whether it is there."""
+    if any(one["sha256"] == key["sha256"] for one in place.ask({})):
+        place.ask({"revoke": key["name"]})
 
 
 def spread(places: Sequence[Where]) -> int:
@@ -98,38 +124,18 @@ def spread(places: Sequence[Where]) -> int:
     return given
 
 
-def _take_back(done: Sequence[Where], name: str, why: str) -> None:
-    left = [place.server for place in done if not _revoked(place, name)]
-    if left:
-        raise Half(f"The key '{name}' is on {', '.join(left)} and not everywhere, and could not be taken back there. "
-                   f"Revoke it. ({why})")
-
-
-def _revoked(place: Where, name: str) -> bool:
-    try:
-        place.ask({"revoke": name})
-    except LinkError:
-        return False
-    return True
-
-
 def revoke(places: Sequence[Where], name: str) -> None:
     """On every server that can be reached. Half: it still opens the door on others. LinkError: nobody has it."""
-    gone: list[str] = []
-    unknown: list[tuple[str, str]] = []
-    trouble: list[tuple[str, str]] = []
-    for place in places:
-        try:
-            place.ask({"revoke": name})
-            gone.append(place.server)
-        except LinkError as wrong:
-            if len(places) == 1:
-                raise
-            (unknown if wrong.code == "unknown_key" else trouble).append((place.server, wrong.message))
+    told = _each(places, lambda place: place.ask({"revoke": name}))
+    failed = _failed(told)
+    trouble = [(place.server, wrong) for place, wrong in failed if wrong.code != "unknown_key"]
+    if failed and (len(places) == 1 or all(isinstance(one, LinkDown) for _, one in told)):
+        raise failed[0][1]
     if trouble:
+        gone = [place.server for place, one in told if not isinstance(one, LinkError)]
         where = f"It is revoked on {', '.join(gone)}. " if gone else ""
         server, why = trouble[0]
         raise Half(f"The key '{name}' still works on {', '.join(one for one, _ in trouble)}. {where}Revoke it again "
-                   f"when {server} can be reached. ({why})")
-    if not gone:
-        raise LinkError(unknown[0][1], "unknown_key")
+                   f"when {server} can be reached. ({why.message})")
+    if len(failed) == len(places):
+        raise failed[0][1]

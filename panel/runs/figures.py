@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from sqlalchemy import delete, select
+from sqlalchemy import BigInteger, cast, delete, extract, func, select
 from sqlalchemy.orm import Session
 
 from panel.store.db import now
@@ -17,8 +17,11 @@ from panel.store.places import Place
 KEPT = timedelta(hours=48)
 #: Points of a line: more than a page has room for say nothing more.
 MOST_POINTS = 240
-#: A look that is older than this tells nothing of now; two that are further apart have a gap between them.
+#: A look that is older than this tells nothing of now.
 STALE = timedelta(seconds=60)
+#: Looks that are older than the first are kept this far apart: as near as a chart that reaches so far back can show.
+#: With a thousand keys a look has 120 kB, and a day has 8,640 looks.
+THINNED = ((timedelta(hours=1), timedelta(minutes=1)), (timedelta(hours=6), timedelta(minutes=10)))
 
 
 class Point(NamedTuple):
@@ -45,23 +48,30 @@ def latest(session: Session, place: Place) -> Figure | None:
 
 
 def series(session: Session, place: Place, since: timedelta) -> list[Point]:
-    """From then on, oldest first; a point without any figure stands where nobody looked."""
-    begin = now(session) - min(since, KEPT)
-    times = list(session.scalars(select(Figure.at).where(Figure.place_id == place.id, Figure.at >= begin)
-                                 .order_by(Figure.at)))
-    step = max(1, -(-len(times) // MOST_POINTS))
-    # From the newest back, so that the last one is always there.
-    chosen = times[::-1][::step][::-1]
+    """From then on, oldest first; a point without any figure stands where nobody looked, also at the end."""
+    until = now(session)
+    begin, width = until - min(since, KEPT), since / MOST_POINTS
+    times = session.scalars(select(Figure.at).where(Figure.place_id == place.id, Figure.at >= begin).order_by(Figure.at))
+    # The last of each stretch, on a clock that does not move with the reader: a line that was drawn stays as it is.
+    chosen = {at.timestamp() // width.total_seconds(): at for at in times}.values()
     rows = session.scalars(select(Figure).where(Figure.place_id == place.id, Figure.at.in_(chosen)).order_by(Figure.at))
-    return list(_points(list(rows), max(STALE, (since / MOST_POINTS) * 2)))
+    return list(_points(list(rows), until, width))
 
 
-def _points(rows: Sequence[Figure], gap: timedelta) -> Iterator[Point]:
+def _points(rows: Sequence[Figure], until: datetime, width: timedelta) -> Iterator[Point]:
     for before, row in pairwise(rows):
+        gap = max(STALE, 2 * width, 2 * _apart(until - before.at))
         if row.at - before.at > gap:
             yield Point(before.at + gap / 2)
         else:
             yield point(before.at, before.data, row.at, row.data)
+    if rows and until - rows[-1].at > STALE:
+        yield Point(until)
+
+
+def _apart(age: timedelta) -> timedelta:
+    """How far apart looks of this age are at most, where nothing was missed."""
+    return max((apart for older, apart in THINNED if age > older), default=STALE / 2)
 
 
 def point(before_at: datetime, before: dict[str, Any], at: datetime, data: dict[str, Any]) -> Point:
@@ -87,12 +97,12 @@ def _rate(then: dict[str, Any], engine: dict[str, Any], key: str, seconds: float
 
 
 def _between(then: Any, engine: Any) -> list[tuple[float | None, float]]:
-    """A histogram of what came since, as (upper bound, how many up to it)."""
-    if not engine:
+    """A histogram of what came since, as (upper bound, how many up to it). []: it is not known what was before."""
+    if not engine or not then:
         return []
-    old = {bound: count for bound, count in then or []}
+    old = {bound: count for bound, count in then}
     more = [(bound, count - old.get(bound, 0)) for bound, count in engine]
-    return more if more[-1][1] >= 0 else [(bound, count) for bound, count in engine]
+    return more if min(count for _, count in more) >= 0 else [(bound, count) for bound, count in engine]
 
 
 def quantile(buckets: Sequence[tuple[float | None, float]], share: float) -> float | None:
@@ -128,6 +138,11 @@ def _mean(values: Sequence[Any]) -> float | None:
 
 
 def prune(session: Session) -> None:
-    """Forget what is too old to be shown. COMMITS."""
+    """Forget what is too old to be shown, and looks that are nearer to each other than can be shown. COMMITS."""
     session.execute(delete(Figure).where(Figure.at < now(session) - KEPT))
+    for older, apart in THINNED:
+        old = Figure.at < now(session) - older
+        stretch = cast(extract("epoch", Figure.at), BigInteger) // int(apart.total_seconds())
+        last = select(func.max(Figure.at)).where(old).group_by(Figure.place_id, stretch)
+        session.execute(delete(Figure).where(old, Figure.at.not_in(last)))
     session.commit()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from panel.runs.figures import Point
@@ -44,9 +44,9 @@ Show = Callable[[float], str]
 Read = Callable[[Point], float | None]
 
 
-def of(points: Sequence[Point], span: timedelta) -> list[Chart]:
-    """All charts; one of which nothing is known says so."""
-    plot = Plot(points, span)
+def of(points: Sequence[Point], span: timedelta, until: datetime) -> list[Chart]:
+    """All charts of the time before `until`, which is now; one of which nothing is known says so."""
+    plot = Plot(points, span, until)
     return [
         plot.chart("Tokens per second", _rate, [("written", lambda one: one.tokens_per_second),
                                                 ("read", lambda one: one.prompt_tokens_per_second)]),
@@ -79,9 +79,9 @@ def _busiest(points: Sequence[Point]) -> list[str]:
 class Plot:
     """Points of some time, drawn into one frame."""
 
-    def __init__(self, points: Sequence[Point], span: timedelta) -> None:
+    def __init__(self, points: Sequence[Point], span: timedelta, until: datetime) -> None:
         self._points = points
-        self._until = points[-1].at if points else datetime.now(UTC)
+        self._until = until
         self._span = span
 
     def chart(self, title: str, show: Show, wanted: Sequence[tuple[str, Read]], top: float = 0.0) -> Chart:

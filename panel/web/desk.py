@@ -10,8 +10,9 @@ from flask import Blueprint, Response, flash, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from panel.link import chats
-from panel.link.client import LinkError
+from panel.link.client import LinkDown, LinkError
 from panel.runs import figures, groups
+from panel.store.db import now
 from panel.store.models import Resource
 from panel.store.places import Place
 from panel.web import charts, offers, queries, snippets
@@ -46,13 +47,16 @@ def keys(name: str) -> str:
     return _keys(_resource(name, "keys"))
 
 
-def _keys(resource: Resource, new: str = "", problem: str = "", given: dict[str, str] | None = None) -> str:
-    try:
-        found, trouble = offers.keys(database(), resource), ""
-    except LinkError as wrong:
-        found, trouble = None, wrong.message
-    return render_template("api_keys.html", here="resources", resource=resource, found=found, trouble=trouble, new=new,
-                           problem=problem, given=given or {},
+def _keys(resource: Resource, new: str = "", wrong: LinkError | None = None, given: dict[str, str] | None = None) -> str:
+    """`wrong`: why a change was not made."""
+    found = away = None
+    if not isinstance(wrong, LinkDown):  # nobody waits twice for a link that is not there
+        try:
+            found = offers.keys(database(), resource)
+        except LinkError as one:
+            away = one
+    return render_template("api_keys.html", here="resources", resource=resource, found=found, away=away, new=new,
+                           wrong=wrong, given=given or {},
                            snippet=snippets.curl(resource, snippets.HELLO, new) if new else "")
 
 
@@ -65,7 +69,7 @@ def add_key(name: str) -> str | tuple[str, int]:
         limits = {key: _whole(given[key]) for key in ("requests_per_minute", "tokens_per_minute")}
         text, _ = offers.add_key(resource, {"name": given["name"], **limits}, current_actor())
     except LinkError as wrong:
-        return _keys(resource, problem=wrong.message, given=given), 422
+        return _keys(resource, wrong=wrong, given=given), 422
     return _keys(resource, new=text)
 
 
@@ -85,7 +89,7 @@ def revoke_key(name: str) -> AnyResponse | tuple[str, int]:
     try:
         offers.revoke_key(resource, key, current_actor())
     except LinkError as wrong:
-        return _keys(resource, problem=wrong.message), 409
+        return _keys(resource, wrong=wrong), 409
     flash(f"The key '{key}' is refused from now on.", "ok")
     return redirect(url_for("desk.keys", name=name), 303)
 
@@ -97,7 +101,7 @@ def spread_keys(name: str) -> AnyResponse | tuple[str, int]:
     try:
         copied = offers.spread_keys(resource, current_actor())
     except LinkError as wrong:
-        return _keys(resource, problem=wrong.message), 409
+        return _keys(resource, wrong=wrong), 409
     flash(f"{count(copied, 'key')} copied: each server has all of them now.", "ok")
     return redirect(url_for("desk.keys", name=name), 303)
 
@@ -209,4 +213,4 @@ def shown(place: Place, since: str = _SPANS[0]) -> list[charts.Chart]:
     """The charts of a place."""
     span = offers.span(since)
     assert span
-    return charts.of(figures.series(database(), place, span), span)
+    return charts.of(figures.series(database(), place, span), span, now(database()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Iterator
 from datetime import timedelta
@@ -16,6 +17,8 @@ from panel.runs import figures
 from panel.store.models import Resource, User
 from panel.web.errors import Gone
 from panel.web.words import kind_label, kind_of
+
+log = logging.getLogger("webops.web")
 
 _WORDS = {"keys": "API keys", "figures": "figures", "chat": "chat"}
 _SPAN = re.compile(r"([1-9][0-9]{0,3})(m|h)")
@@ -64,6 +67,7 @@ def add_key(row: Resource, given: dict[str, Any], actor: User) -> tuple[str, dic
     text, key = apikeys.make(given.get("name"), given.get("requests_per_minute"), given.get("tokens_per_minute"),
                              actor.name)
     keyring.add(_places(row), key)
+    log.info("%s added the API key '%s' to %s.", actor.name, key["name"], row.name)
     return text, key
 
 
@@ -71,14 +75,21 @@ def spread_keys(row: Resource, actor: User) -> int:
     """How many keys servers were given that others have. LinkError."""
     check(row, "keys")
     permit(actor, row)
-    return keyring.spread(_places(row))
+    copied = keyring.spread(_places(row))
+    log.info("%s copied API keys of %s to servers that lacked them: %d.", actor.name, row.name, copied)
+    return copied
 
 
 def revoke_key(row: Resource, name: str, actor: User) -> None:
     """LinkError; keyring.Half: it still works on a server that could not be reached."""
     check(row, "keys")
     permit(actor, row)
-    keyring.revoke(_places(row), apikeys.name(name))
+    try:
+        keyring.revoke(_places(row), apikeys.name(name))
+    except keyring.Half as wrong:
+        log.info("%s revoked the API key '%s' of %s, not everywhere: %s", actor.name, name, row.name, wrong.message)
+        raise
+    log.info("%s revoked the API key '%s' of %s.", actor.name, name, row.name)
 
 
 def chat(row: Resource, asked: dict[str, Any], actor: User, server_id: int) -> Iterator[list[Any] | None]:

@@ -194,18 +194,26 @@ class Held:
 
     def __init__(self, name: str) -> None:
         self.name, self.keys, self.is_away = name, {}, False
-        self.refuses = 0
+        self.refuses = self.late = 0
+        self.beside: threading.Barrier | None = None
 
     def where(self) -> Where:
         return Where(self.name, self.ask)
 
     def ask(self, change: dict[str, Any]) -> list[dict[str, Any]]:
+        if self.beside:
+            self.beside.wait(10)
         if self.is_away or (change and self.refuses):
             raise LinkError(f"{self.name} cannot be reached.", "silent")
+        if "add" in change and change["add"]["name"] in self.keys:
+            raise LinkError("There is such a key already.", "key_taken")
         if "add" in change:
             self.keys[change["add"]["name"]] = change["add"]
         if "revoke" in change and not self.keys.pop(change["revoke"], None):
             raise LinkError("There is no such key.", "unknown_key")
+        if change and self.late:
+            self.late -= 1
+            raise client.LinkDown("The link did not answer within 20 seconds.")
         return list(self.keys.values())
 
 
@@ -227,6 +235,48 @@ def test_a_key_is_on_every_server_or_on_none(two: tuple[Held, Held]) -> None:
     other.refuses = 0
     keyring.add(places, key)
     assert [found["on"] for found in keyring.listed(places).keys] == [["web1", "web2"]]
+
+
+def test_a_key_that_was_written_after_all_is_taken_back(two: tuple[Held, Held]) -> None:
+    places, (one, other) = [each.where() for each in two], two
+    other.late = 1
+    with pytest.raises(LinkError, match="Nothing was added. web2: The link did not answer within 20 seconds"):
+        keyring.add(places, apikeys.make("site", None, None, "ada")[1])
+    assert not one.keys and not other.keys
+    other.late = 2  # nor is it known then whether it was taken back
+    with pytest.raises(Half, match=r"may be on web2\. Nobody was shown it; revoke it when web2 can be reached"):
+        keyring.add(places, apikeys.make("site", None, None, "ada")[1])
+    other.late = 1
+    with pytest.raises(client.LinkDown):
+        keyring.add(places[1:], apikeys.make("alone", None, None, "ada")[1])
+    assert not one.keys and not other.keys
+
+
+def test_a_key_of_somebody_else_is_not_taken_back(two: tuple[Held, Held]) -> None:
+    places, (one, other) = [each.where() for each in two], two
+    theirs = apikeys.make("site", None, None, "bob")[1]
+    keyring.add(places[1:], theirs)
+    with pytest.raises(LinkError, match="Nothing was added. web2: There is such a key already"):
+        keyring.add(places, apikeys.make("site", None, None, "ada")[1])
+    assert not one.keys and other.keys == {"site": theirs}
+
+
+def test_servers_are_asked_side_by_side(two: tuple[Held, Held]) -> None:
+    places = [each.where() for each in two]
+    two[0].beside = two[1].beside = threading.Barrier(2)  # each waits until the other is asked, too
+    keyring.add(places, apikeys.make("site", None, None, "ada")[1])
+    assert keyring.listed(places).keys[0]["on"] == ["web1", "web2"]
+    keyring.revoke(places, "site")
+
+
+def test_without_a_link_that_is_what_is_said() -> None:
+    def ask(change: dict[str, Any]) -> list[dict[str, Any]]:
+        raise client.LinkDown
+
+    places = [Where("web1", ask), Where("web2", ask)]
+    for do in (lambda: keyring.listed(places), lambda: keyring.revoke(places, "site")):
+        with pytest.raises(client.LinkDown, match="The link is not running"):
+            do()
 
 
 def test_a_server_that_came_later_is_given_the_keys(two: tuple[Held, Held]) -> None:

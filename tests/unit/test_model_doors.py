@@ -88,6 +88,16 @@ def events(answer: Any) -> list[tuple[str, Any]]:
 
 # The API.
 
+def test_the_log_says_who_changed_a_key_and_not_the_key(api: Client, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "webops.web")
+    text = api("POST", "/resources/chat/api-keys", {"name": "logged"}).get_json()["key"]
+    api("DELETE", "/resources/chat/api-keys/logged")
+    api("DELETE", "/resources/chat/api-keys/logged")
+    assert [one.getMessage() for one in caplog.records if one.name == "webops.web"] == [
+        "ada added the API key 'logged' to chat.", "ada revoked the API key 'logged' of chat."]
+    assert text[10:] not in caplog.text
+
+
 def test_keys_through_the_api(api: Client, model: Modelled) -> None:
     made = api("POST", "/resources/chat/api-keys", {"name": "web site", "requests_per_minute": 5})
     assert made.status_code == 201 and "sha256" not in made.get_json()

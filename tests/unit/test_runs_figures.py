@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from flask import Flask
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, insert, select
 
 from panel.link.remote import desks
 from panel.runs import exposition, figures
@@ -47,6 +48,13 @@ def test_the_first_token_is_read_from_what_came_between() -> None:
     found = point(before, after)
     assert found.first_token_p50 == pytest.approx(0.3) and found.first_token_p95 == pytest.approx(0.48)
     assert point(after, after).first_token_p50 is None
+    # Fewer than before: it was started anew, although it has answered more than that since.
+    anew = engine(first_token=[[0.1, 0], [0.5, 200], [None, 200]])
+    assert point(before, anew).first_token_p50 == pytest.approx(0.3)
+
+
+def test_what_an_engine_did_before_anybody_looked_is_not_told_as_since() -> None:
+    assert point({"engine": None}, engine(first_token=[[0.1, 100], [None, 100]])).first_token_p50 is None
 
 
 def test_more_than_the_last_bound_is_the_last_bound() -> None:
@@ -86,16 +94,49 @@ def test_an_hour_with_a_gap(place: int) -> None:
         assert 100 <= len(points) <= figures.MOST_POINTS
         assert [one.running is None for one in points].count(True) == 1
         assert {round(one.tokens_per_second) for one in points if one.tokens_per_second is not None} == {10}
-        drawn = charts.of(points, timedelta(hours=1))[0]
-        assert drawn.lines[0].path.count("M") == 2 and drawn.lines[0].now == "10"
-        assert charts.of(points, timedelta(hours=1))[4].most == ""
+        drawn = charts.of(points, timedelta(hours=1), db.now(session))
+        assert drawn[0].lines[0].path.count("M") == 2 and drawn[0].lines[0].now == "10"
+        assert drawn[4].most == ""
 
 
-def test_old_figures_go(place: int) -> None:
+def test_charts_end_now_and_do_not_tell_what_was_last_seen_as_now(place: int) -> None:
     with db.session() as session:
-        before = session.scalar(select(func.count()).select_from(Figure))
+        session.execute(delete(Figure).where(Figure.at > db.now(session) - timedelta(minutes=20)))
+        there = session.get(figures.Place, place)
+        assert there
+        points = figures.series(session, there, timedelta(hours=1))
+        at = db.now(session)
+        drawn = charts.of(points, timedelta(hours=1), at)
+    assert points[-1].running is None and at - points[-1].at < timedelta(seconds=5)
+    assert [line.now for line in drawn[2].lines] == ["unknown", "unknown"] and drawn[2].until == at
+    assert max(float(x) for x in re.findall(r"[ML]([\d.]+) ", drawn[2].lines[0].path)) == pytest.approx(160, abs=2)
+
+
+def test_old_figures_are_few_and_draw_the_same_lines(place: int, subtests: pytest.Subtests) -> None:
+    with db.session() as session:
+        session.execute(delete(Figure))
+        at = db.now(session)
+        # Ten seconds apart, and a moment that a look takes; for an hour and a half of the second day nobody looked.
+        session.execute(insert(Figure), [
+            {"place_id": place, "at": at - timedelta(seconds=10.4 * number),
+             "data": engine(generation_tokens=(20_000 - number) * 104, running=1)}
+            for number in range(20_000) if not 11_000 < number < 11_500])
+        session.commit()
         figures.prune(session)
-        assert session.scalar(select(func.count()).select_from(Figure)) == before - 1
+        assert (session.scalar(select(func.count()).select_from(Figure)) or 0) < 1000
+        there = session.get(figures.Place, place)
+        assert there
+        for hours in (1, 2, 6, 12, 24, 48):
+            with subtests.test(hours=hours):
+                points = figures.series(session, there, timedelta(hours=hours))
+                assert len(points) > 60 and points[-1].running == 1
+                # What was not looked at is a gap, and what was kept less of is none.
+                assert [one.running is None for one in points].count(True) == (1 if hours == 48 else 0)
+                assert {round(one.tokens_per_second) for one in points if one.tokens_per_second is not None} == {10}
+
+
+def test_figures_go_with_their_place(place: int) -> None:
+    with db.session() as session:
         session.delete(session.get(figures.Place, place))
         session.commit()
         assert session.scalar(select(func.count()).select_from(Figure)) == 0
