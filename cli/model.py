@@ -59,7 +59,7 @@ def list_keys(name: str, as_json: bool) -> None:
     tables.table(("KEY", "BEGINS WITH", "PER MINUTE", "REQUESTS", "OVER LIMIT", "TOKENS", "LAST USED", "MADE BY", "ON"),
                  [_row(one) for one in found["keys"]], f"None yet: webops model keys add {name} KEY")
     for server, why in found["trouble"].items():
-        click.secho(f"{server} could not be asked: {clean(why)}", fg="yellow", err=True)
+        click.secho(f"What {server} has is not known: {clean(why)}", fg="yellow", err=True)
 
 
 def _row(one: dict[str, Any]) -> tuple[Any, ...]:

@@ -99,7 +99,7 @@ def in_words(told: dict[str, Any]) -> str:
     """first token 120 ms · 35.2 tokens/s · 20 tokens read, 64 written · stopped at the longest answer"""
     rate = told.get("tokens_per_second")
     parts = [f"first token {seconds(told['first_token'])}" if told.get("first_token") is not None else "",
-             f"{rate:.1f} tokens/s" if rate is not None else "",
+             f"{rate:,.1f} tokens/s" if rate is not None else "",
              f"{_count(told.get('tokens_in'))} tokens read, {_count(told.get('tokens_out'))} written",
              "stopped at the longest answer" if told.get("reason") == "length" else ""]
     return " · ".join(part for part in parts if part)

@@ -93,8 +93,8 @@ def add(places: Sequence[Where], key: dict[str, Any]) -> None:
     # Everywhere: where no answer came in time, it may have been written all the same.
     left = [one.server for one, _ in _failed(_each(places, lambda one: _take_back(one, key)))]
     if left:
-        raise Half(f"The key '{key['name']}' could not be added everywhere, and may be on {', '.join(left)}. Nobody was "
-                   f"shown it; revoke it when {left[0]} can be reached. ({place.server}: {wrong.message})")
+        raise Half(f"The key '{key['name']}' could not be added everywhere, and may be on {', '.join(left)}. Nobody "
+                   f"was shown it; revoke it when {left[0]} can be reached. ({place.server}: {wrong.message})")
     if len(places) == 1:
         raise wrong
     raise LinkError(f"Nothing was added. {place.server}: {wrong.message}", wrong.code)

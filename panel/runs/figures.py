@@ -51,7 +51,8 @@ def series(session: Session, place: Place, since: timedelta) -> list[Point]:
     """From then on, oldest first; a point without any figure stands where nobody looked, also at the end."""
     until = now(session)
     begin, width = until - min(since, KEPT), since / MOST_POINTS
-    times = session.scalars(select(Figure.at).where(Figure.place_id == place.id, Figure.at >= begin).order_by(Figure.at))
+    times = session.scalars(select(Figure.at).where(Figure.place_id == place.id, Figure.at >= begin)
+                            .order_by(Figure.at))
     # The last of each stretch, on a clock that does not move with the reader: a line that was drawn stays as it is.
     chosen = {at.timestamp() // width.total_seconds(): at for at in times}.values()
     rows = session.scalars(select(Figure).where(Figure.place_id == place.id, Figure.at.in_(chosen)).order_by(Figure.at))

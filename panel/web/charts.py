@@ -52,7 +52,8 @@ def of(points: Sequence[Point], span: timedelta, until: datetime) -> list[Chart]
                                                 ("read", lambda one: one.prompt_tokens_per_second)]),
         plot.chart("Time to first token", _seconds, [("half within", lambda one: one.first_token_p50),
                                                      ("95 % within", lambda one: one.first_token_p95)]),
-        plot.chart("Requests", _count, [("answered", lambda one: one.running), ("waiting", lambda one: one.waiting)]),
+        plot.chart("Open requests", _count, [("being answered", lambda one: one.running),
+                                             ("waiting", lambda one: one.waiting)]),
         plot.chart("KV cache in use", _share, [("", lambda one: one.kv_cache)], top=1.0),
         plot.chart("GPU", _share, [("memory", lambda one: one.gpu_memory),
                                    ("busy", _busy)], top=1.0),
@@ -112,7 +113,7 @@ class Plot:
 
 
 def _rate(value: float) -> str:
-    return f"{value:,.0f}" if value >= 9.95 or value == 0 else f"{value:.1f}"
+    return f"{value:,.0f}" if value >= 9.95 else f"{value:.1f}".removesuffix(".0")
 
 
 def _count(value: float) -> str:

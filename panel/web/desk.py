@@ -47,7 +47,8 @@ def keys(name: str) -> str:
     return _keys(_resource(name, "keys"))
 
 
-def _keys(resource: Resource, new: str = "", wrong: LinkError | None = None, given: dict[str, str] | None = None) -> str:
+def _keys(resource: Resource, new: str = "", wrong: LinkError | None = None,
+          given: dict[str, str] | None = None) -> str:
     """`wrong`: why a change was not made."""
     found = away = None
     if not isinstance(wrong, LinkDown):  # nobody waits twice for a link that is not there

@@ -41,6 +41,7 @@ def chat(address: str, page: Page) -> Page:
 
 
 def test_an_answer_comes_as_it_is_written_and_can_be_stopped(chat: Page, model: Modelled) -> None:
+    expect(chat.locator("[data-stop]")).to_be_hidden()
     chat.fill("#message", "low water")
     chat.keyboard.press("Enter")
     expect(chat.locator(".chat__told")).to_contain_text("2 tokens read, 16 written")
