@@ -11,7 +11,7 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ class Repository:
     gated: bool = False
     private: bool = False
     revisions: tuple[str, ...] = ("main",)
+    #: Files of earlier commits.
+    before: dict[str, dict[str, bytes]] = field(default_factory=dict)
 
 
 @dataclass
@@ -96,6 +98,8 @@ class _Handler(BaseHTTPRequestHandler):
         if one is None or (one.private and not token):
             # Who may not see a model is not told whether there is one.
             raise _Refusal(404 if token else 401, "RepoNotFound", "Repository not found")
+        if revision in one.before:
+            return replace(one, files=one.before[revision], commit=revision)
         if revision not in (*one.revisions, one.commit):
             raise _Refusal(404, "RevisionNotFound", "Invalid rev id: " + revision)
         return one

@@ -9,40 +9,20 @@ Returns `settings` and `webops_plan`. Fails with msg, next and journal in an ope
 from __future__ import annotations
 
 import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-HOME = Path(__file__).resolve().parent.parent / "contract"
-
-
-def load() -> ModuleType:
-    """The package beside this folder; Ansible's own import paths do not reach it."""
-    name = "webops_contract_package"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(
-            name, HOME / "__init__.py", submodule_search_locations=[str(HOME)]
-        )
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
-def plain(value: Any) -> Any:
-    """Ansible's own kinds of text and lists, as Python's."""
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    return str(value) if isinstance(value, str) else value
+PLUGINS = Path(__file__).resolve().parent.parent
+_spec = importlib.util.spec_from_file_location("webops_packages", PLUGINS / "packages.py")
+_packages = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_packages)
 
 
 def answer(arguments: dict[str, Any]) -> dict[str, Any]:
     """The result of the task for its arguments."""
-    package = load()
+    package = _packages.load("webops_contract_package", PLUGINS / "contract")
     kind, given, variables = arguments["kind"], arguments.get("given") or {}, arguments.get("variables") or []
     known = isinstance(arguments.get("files"), dict)
     files = {path: text for path, text in (arguments.get("files") or {}).items() if isinstance(text, str)}
@@ -106,5 +86,5 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
-        result.update(answer(plain(dict(self._task.args))))
+        result.update(answer(_packages.plain(dict(self._task.args))))
         return result

@@ -3,11 +3,12 @@
 Arguments: `name`, the resource; `wanted`, values of the role by their short names (model, revision, hub, engine,
 version, gpus, tensor_parallel, gpu_memory, kv_cache, max_length, dtype, quantization, max_sequences, eager, arguments,
 trust_remote_code, memory); `token`, for the hub; `models`, the directory of downloads; `engines`, per engine its
-`directory`, the `bytes` that it takes where it is still to be installed, the `cuda` that it needs and the `kv_cache`
+`version`, the `bytes` that it takes where it is still to be installed, the `cuda` that it needs and the `kv_cache`
 that it gets where none is given; `sockets` (path, unit) that must be free unless that unit is there; `catalogue`, a
 file with presets.
-Returns engine, gpus, beside (whether a second one fits while one runs), directory (where the model lies, or will lie),
-commit, files, complete (whether they are all there), needs (bytes: weights, total, download …), webops_plan.
+Returns engine, engine_directory (where it lies, or will lie), gpus, beside (whether a second one fits while one runs),
+directory (where the model lies, or will lie), commit, files, complete (whether they are all there), needs (bytes:
+weights, total, download …), webops_plan.
 Fails with msg, next and journal in an operator's words.
 """
 
@@ -15,7 +16,6 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,29 +25,14 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 PLUGINS = Path(__file__).resolve().parent.parent
+_spec = importlib.util.spec_from_file_location("webops_packages", PLUGINS / "packages.py")
+_packages = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_packages)
+load, plain = _packages.load, _packages.plain
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 #: The fact by which one server of a run tells the others which commit it got.
 SEEN = "webops_model_commit"
 _SIZES = ("kv_cache", "memory")
-
-
-def load(name: str, home: Path) -> ModuleType:
-    """A package (or a module) of ours, which Ansible's own import paths do not reach."""
-    if name not in sys.modules:
-        file, inside = (home / "__init__.py", [str(home)]) if home.is_dir() else (home, None)
-        spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=inside)
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
-def plain(value: Any) -> Any:
-    """Ansible's own kinds of text and lists, as Python's."""
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    return str(value) if isinstance(value, str) else value
 
 
 def size(text: str) -> int:
@@ -72,7 +57,8 @@ def answer(arguments: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
     given.update({key: size(str(given.get(key) or "")) for key in _SIZES})
     verdict = package.judge(given, facts, presets(str(arguments.get("catalogue") or "")))
     seen = facts.get("model") or {}
-    result = {"changed": False, "engine": verdict.engine, "gpus": verdict.gpus, "beside": verdict.beside,
+    result = {"changed": False, "engine": verdict.engine,
+              "engine_directory": facts.get("engine_directory", ""), "gpus": verdict.gpus, "beside": verdict.beside,
               "needs": verdict.figures, "webops_plan": plan(seen, verdict, package),
               "webops_summary": verdict.sentence, **place(seen, package, bool(given.get("trust_remote_code")))}
     return {**result, **refusal(verdict.problems)} if verdict.problems else result
@@ -151,7 +137,7 @@ class ActionModule(ActionBase):
             "question": {
                 "model": wanted["model"], "revision": revision(wanted, task_vars or {}), "hub": wanted.get("hub") or "",
                 "engine": wanted.get("engine") or "auto", "models": arguments["models"],
-                "engines": {one: said["directory"] for one, said in arguments["engines"].items()},
+                "engines": {one: said["version"] for one, said in arguments["engines"].items()},
                 "sockets": arguments.get("sockets") or [],
             },
         }

@@ -12,7 +12,7 @@ from .weights import loaded
 from .words import GIB, size
 
 #: After these it is not known where it would run, so nothing can be said of memory.
-STOPS = ("no_gpu", "no_such_gpu", "too_few_gpus", "heads_do_not_divide", "gpus_on_cpu")
+STOPS = ("no_gpu", "no_such_gpu", "unmeasured_gpu", "too_few_gpus", "heads_do_not_divide", "gpus_on_cpu")
 #: The oldest driver for each CUDA that an engine may be built with (docs.nvidia.com/cuda/cuda-toolkit-release-notes,
 #: "CUDA Toolkit and Minimum Required Driver Version for CUDA Minor Version Compatibility").
 _DRIVERS = {11: "450.80.02", 12: "525.60.13", 13: "580.65.06"}
@@ -71,9 +71,14 @@ def _gpus(wanted: Mapping[str, Any], facts: Mapping[str, Any]) -> list[Problem]:
     asked = [int(one) for one in wanted.get("gpus") or []]
     peers = int(wanted.get("tensor_parallel") or 1)
     missing = [index for index in asked if index not in known]
+    # Those that share the memory of the server, and parts of one, say [N/A].
+    unmeasured = [index for index in asked or sorted(known) if not known.get(index, {}).get("total")]
     listed = ", ".join(f"{index} ({one.get('name', 'GPU')})" for index, one in sorted(known.items()))
     if missing:
         found.append(Problem("no_such_gpu", f"This server has no GPU {missing[0]}.", f"It has {listed}."))
+    elif unmeasured and (asked or len(known) - len(unmeasured) < peers):
+        found.append(Problem("unmeasured_gpu", f"nvidia-smi does not say how much memory GPU {unmeasured[0]} has, so "
+                             "nobody knows what fits.", f"Use another GPU, or the engine 'cpu'; it has {listed}."))
     elif len(asked or known) < peers:
         many = f"{len(asked)} of them are chosen" if asked else f"this server has {len(known)}"
         found.append(Problem("too_few_gpus", f"Tensor parallel {peers} needs {peers} GPUs, but {many}.",

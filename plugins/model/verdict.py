@@ -50,7 +50,7 @@ def _memory(verdict: Verdict, wanted: Mapping[str, Any], facts: Facts, shape: Sh
     places = machine.places(wanted, facts, verdict.engine)
     if not places or any(one.code in machine.STOPS for one in before):
         return []
-    chosen = _choose(places, wish, lambda room: fits(need(shape, stored, wish, room), wish, room))
+    chosen = _choose(places, wish, lambda room: fits(need(shape, stored, wish, room), wish, room), _changes(facts))
     room = min((one.room for one in chosen), key=lambda one: one.usable(wish))
     found = need(shape, stored, wish, room)
     verdict.gpus = [one.index for one in chosen] if verdict.engine == "gpu" else []
@@ -62,11 +62,24 @@ def _memory(verdict: Verdict, wanted: Mapping[str, Any], facts: Facts, shape: Sh
     return problems or machine.taken(chosen, places, found, wish) + machine.limited(wanted, found, verdict.engine)
 
 
-def _choose(places: list[machine.Place], wish: Wish, enough: Callable[[Room], bool]) -> list[machine.Place]:
-    """As many as are asked for: where it runs already, then where it fits and memory is free, then in their order."""
-    ranked = sorted(places, key=lambda one: (not one.own, not (enough(one.room) and one.unhindered(wish)),
-                                             not enough(one.room), one.index))
-    return sorted(ranked[:max(1, wish.tensor_parallel)], key=lambda one: one.index)
+def _changes(facts: Facts) -> bool:
+    """Whether another model serves than the one that shall."""
+    seen = facts.get("model") or {}
+    return bool(seen.get("serves")) and seen["serves"] != (seen.get("snapshot") or seen.get("id"))
+
+
+def _choose(places: list[machine.Place], wish: Wish, enough: Callable[[Room], bool],
+            changes: bool) -> list[machine.Place]:
+    """As many as are asked for: where it runs already, then where it fits and memory is free, then in their order.
+
+    Another model goes first where it fits beside what serves until it has answered.
+    """
+    def rank(one: machine.Place) -> tuple[bool, bool, bool, bool, int]:
+        has_room = enough(one.room) and one.unhindered(wish)
+        is_beside = changes and has_room and not one.own
+        return not is_beside, not one.own, not has_room, not enough(one.room), one.index
+
+    return sorted(sorted(places, key=rank)[:max(1, wish.tensor_parallel)], key=lambda one: one.index)
 
 
 def _parts(found: Need) -> str:

@@ -8,25 +8,13 @@ accepted.
 
 from __future__ import annotations
 
-import os
 import time
 
 from ansible.module_utils.webops_engine_slot import EngineSlots
-from ansible.module_utils.webops_release import Releases, fingerprint, turned
+from ansible.module_utils.webops_release import Served, fingerprint, turned
 from ansible.module_utils.webops_room import refuse_narrow
-from ansible.module_utils.webops_unit import Refused, point, state
-
-
-class Served(Releases):
-    """What served a model, apart from an app's releases, which have commits."""
-
-    def __init__(self, name, *root):
-        super().__init__(name, *root)
-        self.directory = os.path.join(self.live_directory, "served")
-        self.pointer = os.path.join(self.live_directory, "serves")
-
-    def make_live(self, record):
-        point(self.pointer, os.path.join("served", f"{record['id']}.json"))
+from ansible.module_utils.webops_slot import SLOTS
+from ansible.module_utils.webops_unit import Refused, state
 
 
 class EngineSwitch:
@@ -46,14 +34,14 @@ class EngineSwitch:
         """{changed, waits}; where it waits for an engine also {slot, release, since, interrupted}."""
         action, serving = self.params["action"], self.slots.serving()
         if action == "stop":
-            return self._stop(serving)
+            return self._stop()
         if action == "restart" and not serving:
             raise Refused(f"{self.params['name']} is stopped.", "Start it instead.")
         if action == "start" and serving:
-            return self._done(False, "serves already")
+            return self._stays(serving, "serves already")
         release = self._wanted()
         if action == "serve" and not self.params["follows"] and self._serves(release):
-            return self._done(False, f"{release['subject']} serves already")
+            return self._stays(serving, f"{release['subject']} serves already")
         return self._start(release, serving)
 
     def _wanted(self):
@@ -77,26 +65,34 @@ class EngineSwitch:
         slot = self.slots.serving()
         return self.slots.serves(release) and state(self.slots.service(slot)) not in ("inactive", "failed")
 
-    def _stop(self, serving):
-        if serving and not self.check:
+    def _stays(self, serving, words):
+        """But what a lost run left in the other slot goes: it holds memory, and would start with the server."""
+        left = [slot for slot in SLOTS if slot != serving and self.slots.is_meant_to_run(slot)]
+        self._clear(left)
+        return self._done(bool(left), words)
+
+    def _stop(self):
+        changed = any(map(self.slots.is_meant_to_run, SLOTS))
+        if not self.check:
             self.slots.part()
-            self.slots.clear(serving)
-        return self._done(bool(serving), "stopped" if serving else "was stopped already")
+        self._clear(SLOTS)
+        return self._done(changed, "stopped" if changed else "was stopped already")
+
+    def _clear(self, slots):
+        for slot in slots if not self.check else ():
+            self.slots.clear(slot)
 
     def _start(self, release, serving):
-        new, interrupted = self.slots.idle(), False
-        if serving:
-            # Left by a run that was lost: it would count as in use.
-            if not self.check:
-                self.slots.clear(new)
-            interrupted = not self._fits(release)
+        new = self.slots.idle()
+        # Left by a run that was lost: it would count as in use.
+        self._clear(slot for slot in SLOTS if slot != serving)
+        interrupted = bool(serving) and not self._fits(release)
         if self.check:
             return self._done(True, f"follows: {release['subject']} starts"
                               + (" after the old engine has ended" if interrupted else ""))
         if interrupted:
             self.slots.part()
             self.slots.clear(serving)
-        self.slots.clear(new)
         since = time.time() - 0.5
         done = self.slots.start(new, self.slots.describe(release, new))
         if done.returncode:

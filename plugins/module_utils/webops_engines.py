@@ -10,8 +10,19 @@ import time
 
 from ansible.module_utils.webops_lock import held
 from ansible.module_utils.webops_record import RECORDS
+from ansible.module_utils.webops_release import Served
 
 HOME = "/opt/webops/engines"
+PYTHON = "/usr/bin/python3"
+# Raised when what is done to an installation changes: here, in webops_engine, or in what the role tells it.
+FORM = 1
+
+
+def directory(engine, version):
+    """Where an engine lies. For another Python of the server, or made in another way, it is another one: what runs from
+    the one before goes on, and nobody's files are exchanged under its feet.
+    """
+    return os.path.join(HOME, f"{engine}-{version}-{os.path.basename(os.path.realpath(PYTHON))}-{FORM}")
 
 
 def unused(params, check):
@@ -35,12 +46,16 @@ def unused(params, check):
 
 
 def wanted(params):
-    """Names of the engines that the models of this server use."""
+    """Names of the engines that the models of this server use, or will use."""
     found = {params["keep"]}
     for path in glob.glob(os.path.join(RECORDS, "*.json")):
-        if os.path.basename(path) != f"{params['name']}.json":
+        name = os.path.basename(path).removesuffix(".json")
+        if name != params["name"]:
             with open(path, encoding="utf-8") as file:
                 found.add(json.load(file).get("engine"))
+            # Until it is applied to its end, it runs from the one before.
+            if live := Served(name).live():
+                found.add(os.path.relpath(live["serves"]["argv"][0], HOME).partition("/")[0])
     return found
 
 

@@ -103,6 +103,23 @@ class Releases:
         return gone
 
 
+class Served(Releases):
+    """What served a language model, apart from an app's releases, which have commits."""
+
+    def __init__(self, name, *root):
+        super().__init__(name, *root)
+        self.directory = os.path.join(self.live_directory, "served")
+        self.pointer = os.path.join(self.live_directory, "serves")
+
+    def make_live(self, record):
+        point(self.pointer, os.path.join("served", f"{record['id']}.json"))
+
+    def model_of(self, record):
+        """Directory of the model that a record is of; "" for no record."""
+        argv = record["serves"]["argv"] if record else []
+        return argv[argv.index("serve") + 1] if "serve" in argv else ""
+
+
 def turned(record, live, run):
     """The record of a release that begins to serve in place of `live`: by whom, when; again: that it was gone back to.
 

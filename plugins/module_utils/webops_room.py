@@ -23,7 +23,11 @@ def refuse_narrow(release, slots):
 
 def _refuse_full_gpus(release):
     wanted = float(release.get("gpu_memory") or 0.9)
-    for number, (free, total) in read_gpus(release["gpus"]).items():
+    known = read_gpus()
+    for number in release["gpus"]:
+        if number not in known:
+            raise _refusal(f"nvidia-smi does not say how much memory GPU {number} has free")
+        free, total = known[number]
         if free < wanted * total:
             raise _refusal(f"it needs {gigabytes(wanted * total)} of GPU {number}, and {gigabytes(free)} are free")
 
@@ -42,8 +46,10 @@ def read_memory():
         return {row[0].rstrip(":"): int(row[1]) * 1024 for row in rows}
 
 
-def read_gpus(numbers):
-    """Free and total bytes by number."""
+def read_gpus():
+    """Free and total bytes by number, of the GPUs that tell them: parts of one, and those without memory of their own,
+    say [N/A].
+    """
     program = shutil.which("nvidia-smi", path="/usr/local/bin:/usr/bin:/bin") or "nvidia-smi"
     try:
         asked = subprocess.run([program, "--query-gpu=index,memory.free,memory.total", "--format=csv,noheader,nounits"],
@@ -51,8 +57,9 @@ def read_gpus(numbers):
     except (OSError, subprocess.SubprocessError) as wrong:
         raise Refused("nvidia-smi does not answer, so nobody knows how much memory the GPUs have free.",
                       "Look at the driver on the server: nvidia-smi") from wrong
-    rows = ([int(cell) for cell in line.split(",")] for line in asked.splitlines() if line.strip())
-    return {number: (free << 20, total << 20) for number, free, total in rows if number in numbers}
+    rows = [[cell.strip() for cell in line.split(",")] for line in asked.splitlines()]
+    known = [list(map(int, row)) for row in rows if len(row) == 3 and all(cell.isdigit() for cell in row)]
+    return {number: (free << 20, total << 20) for number, free, total in known}
 
 
 def gigabytes(number):

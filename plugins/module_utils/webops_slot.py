@@ -59,7 +59,10 @@ class Slots:
     def serving(self):
         """The pointed slot, if it is meant to run."""
         slot = self.pointed()
-        return slot if slot and os.path.exists(self.description(slot)) else None
+        return slot if slot and self.is_meant_to_run(slot) else None
+
+    def is_meant_to_run(self, slot):
+        return os.path.exists(self.description(slot))
 
     def idle(self):
         return "b" if self.pointed() == "a" else "a"

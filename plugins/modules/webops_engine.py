@@ -7,8 +7,8 @@ DOCUMENTATION = r"""
 module: webops_engine
 short_description: Install a version of vLLM, or remove those that no model uses
 description:
-  - Runs as root. An engine lies in C(/opt/webops/engines/<engine>-<version>), made by uv from wheels alone, so that
-    nothing of a package runs while root installs it. Several models share one.
+  - Runs as root. An engine lies in C(/opt/webops/engines/<engine>-<version>-<Python>-<form>), made by uv from wheels
+    alone, so that nothing of a package runs while root installs it. Several models share one.
   - What a version is known to get wrong on servers without a GPU is looked for afterwards, as C(nobody), and put right
     only where it is found.
   - With C(state=unused) the engines that no model of this server names are removed, C(keep) left out.
@@ -48,14 +48,12 @@ import subprocess
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.webops_engines import HOME, unused
+from ansible.module_utils.webops_engines import HOME, PYTHON, directory, unused
 from ansible.module_utils.webops_lock import Locked, held
 from ansible.module_utils.webops_unit import Refused
 
-PYTHON = "/usr/bin/python3"
+# Written last.
 MARK = "engine.json"
-# Raised when what this module does to an installation changes, so that older ones are made anew.
-FORM = 1
 # PyTorch's builds for processors lie on an index of their own; a server may be configured for one that has them.
 ATTEMPTS = {"cpu": [[], ["--torch-backend", "cpu"]], "gpu": [[]]}
 # Run by the engine's Python as nobody. Builds of these for CUDA break the first import of transformers.
@@ -138,32 +136,22 @@ class Engine:
         self.requirement = f"{params['package']}=={params['version']}"
         self.space = params["space"]
         self.without = params["without"]
-        self.directory = os.path.join(HOME, f"{self.engine}-{self.version}")
+        self.directory = directory(self.engine, self.version)
         self.python = os.path.join(self.directory, "bin", "python")
         self.cache = os.path.join(HOME, ".cache")
         self.uv = shutil.which("uv", path="/usr/local/lib/webops:/usr/local/bin:/usr/bin")
 
     def is_there(self):
-        """The mark is written last. Another Python of the server, after an upgrade, cannot use its packages."""
-        try:
-            with open(os.path.join(self.directory, MARK), encoding="utf-8") as file:
-                return json.load(file) == self.mark()
-        except (OSError, ValueError):
-            return False
-
-    def mark(self):
-        return {"requirement": self.requirement, "without": self.without, "python": os.path.realpath(PYTHON),
-                "form": FORM}
+        return os.path.exists(os.path.join(self.directory, MARK))
 
     def install(self):
         if not self.uv:
             raise Refused("uv, which installs vLLM, is not on this server.", "Apply the server itself: it installs uv.")
         os.makedirs(HOME, mode=0o755, exist_ok=True)
         self.refuse_full_disk()
-        shutil.rmtree(self.directory, ignore_errors=True)
         try:
-            self.call([self.uv, "venv", "--quiet", "--no-project", "--python", PYTHON, self.directory])
             self.fetch()
+            self.compile()
             mended = self.mend()
         except BaseException:
             shutil.rmtree(self.directory, ignore_errors=True)
@@ -171,7 +159,7 @@ class Engine:
         finally:
             shutil.rmtree(self.cache, ignore_errors=True)
         with open(os.path.join(self.directory, MARK), "w", encoding="utf-8") as file:
-            json.dump(self.mark(), file)
+            json.dump({"requirement": self.requirement, "without": self.without}, file)
         return mended
 
     def refuse_full_disk(self):
@@ -182,22 +170,35 @@ class Engine:
 
     def fetch(self):
         """From the index that the server is configured for; where it lacks PyTorch for processors, from PyTorch's."""
-        overrides = os.path.join(self.directory, "without.txt")
-        with open(overrides, "w", encoding="utf-8") as file:
-            file.writelines(f"{name} ; sys_platform == 'never'\n" for name in self.without)
         attempts = ATTEMPTS[self.engine]
         for more in attempts:
+            # uv asks the Python that it installs for what it is: nothing of a package may be there then.
+            shutil.rmtree(self.directory, ignore_errors=True)
+            self.call([self.uv, "venv", "--quiet", "--no-project", "--python", PYTHON, self.directory])
+            overrides = os.path.join(self.directory, "without.txt")
+            with open(overrides, "w", encoding="utf-8") as file:
+                file.writelines(f"{name} ; sys_platform == 'never'\n" for name in self.without)
             lines = self.call([self.uv, "pip", "install", "--python", self.python, "--only-binary", ":all:",
-                               "--compile-bytecode", "--overrides", overrides, *more, self.requirement],
+                               "--no-compile-bytecode", "--overrides", overrides, *more, self.requirement],
                               may_fail=lambda text, last=more is attempts[-1]: not last and "torch" in text)
             if lines is not None:
                 return
+
+    def compile(self):
+        """Its user may not write beside the code. The server's Python reads it; the engine's own, which uv would start,
+        runs lines of packages (.pth) as it begins. Templates among the files are no Python: that fails, and is well.
+        """
+        subprocess.run(["nice", PYTHON, "-I", "-S", "-m", "compileall", "-qq", "-j", "0", self.packages()], cwd="/",
+                       stdin=subprocess.DEVNULL, capture_output=True, check=False)
+
+    def packages(self):
+        return glob.glob(os.path.join(glob.escape(self.directory), "lib", "python3*", "site-packages"))[0]
 
     def mend(self):
         """What the probe found wrong is put right; words for each."""
         found, done = self.probe(), []
         if found["broken"]:
-            self.call([self.uv, "pip", "uninstall", "--python", self.python, *found["broken"]])
+            self.call([self.uv, "pip", "uninstall", "--python", PYTHON, "--target", self.packages(), *found["broken"]])
             done.append(f"without {', '.join(found['broken'])}, whose builds are for another PyTorch")
         if found["nameless"]:
             # By this addition to its version it knows that it was built for processors.
@@ -230,8 +231,7 @@ class Engine:
             self.write(f"{folder}/entry_points.txt", points)
 
     def write(self, name, text):
-        packages = glob.glob(os.path.join(glob.escape(self.directory), "lib", "python3*", "site-packages"))[0]
-        path = os.path.join(packages, name)
+        path = os.path.join(self.packages(), name)
         os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
@@ -242,6 +242,7 @@ class Engine:
                        "UV_PYTHON_DOWNLOADS": "never", "UV_HTTP_TIMEOUT": "120", "NO_COLOR": "1",
                        # What the server trusts holds here too: an index may be one of the company's own.
                        "UV_SYSTEM_CERTS": "1"}
+        environment.pop("UV_COMPILE_BYTECODE", None)
         ended = subprocess.run(["nice", *argv], env=environment, cwd="/", stdin=subprocess.DEVNULL, text=True,
                                errors="replace", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
         if not ended.returncode:

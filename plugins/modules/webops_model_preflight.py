@@ -39,7 +39,8 @@ import pwd
 import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.webops_release import Releases
+from ansible.module_utils.webops_engines import directory
+from ansible.module_utils.webops_release import Served
 
 PYTHON = ["/usr/bin/python3", "-IS", "-"]
 WAIT = 180
@@ -58,7 +59,9 @@ def main():
     )
     user = "wo-" + module.params["name"]
     question = {**module.params["question"], "token": module.params["token"], "user": user}
-    live = live_commit(module.params["name"], question["model"])
+    question["engines"] = {engine: directory(engine, version) for engine, version in question["engines"].items()}
+    served = Served(module.params["name"])
+    live = live_commit(served, question["model"])
     if live and module.params["live"]:
         question["revision"] = live
     program = f"import json\nQUESTION = json.loads({json.dumps(question)!r})\n{module.params['source']}"
@@ -73,15 +76,14 @@ def main():
         module.fail_json(msg="The server could not be looked at: {}".format((lines or ["no answer"])[-1]),
                          next="The last lines say why.", journal=lines)
     facts = json.loads(report.split(" ", 1)[1])
-    facts["model"]["live"] = live
+    facts["model"].update(live=live, serves=served.model_of(served.live()))
     module.exit_json(changed=False, facts=facts)
 
 
-def live_commit(name, model):
+def live_commit(served, model):
     """The commit of this model that serves, "" where it is another model or nothing."""
-    serves = ((Releases(name).live() or {}).get("serves") or {}).get("argv") or []
-    place = f"/shared/models/models--{model.replace('/', '--')}/snapshots/"
-    return next((word.rpartition("/")[2] for word in serves if place in word), "")
+    snapshots = f"/shared/models/models--{model.replace('/', '--')}/snapshots/"
+    return served.model_of(served.live()).partition(snapshots)[2]
 
 
 def ask(user, program):

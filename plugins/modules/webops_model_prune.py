@@ -28,7 +28,7 @@ import pwd
 import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.webops_release import Releases
+from ansible.module_utils.webops_release import Served
 from ansible.module_utils.webops_unit import ROOT
 
 PYTHON = ["/usr/bin/python3", "-IS", "-"]
@@ -45,7 +45,7 @@ def main():
     )
     params = module.params
     question = {"models": os.path.join(ROOT, params["name"], "shared", "models"), "look": module.check_mode,
-                "keep": kept(Releases(params["name"]), params["directory"])}
+                "keep": kept(Served(params["name"]), params["directory"])}
     user = f"wo-{params['name']}"
     if not any(account.pw_name == user for account in pwd.getpwall()):
         module.exit_json(changed=False, freed=0)
@@ -60,10 +60,10 @@ def main():
                      webops_summary=f"{found['freed'] / (1 << 30):.1f} GiB are free again" if found["freed"] else "")
 
 
-def kept(releases, directory):
+def kept(served, directory):
     """The model that shall serve, and the last one that was another."""
-    others = [word for release in reversed(releases.all()) for word in (release.get("serves") or {}).get("argv", [])
-              if "/snapshots/" in word and word != directory]
+    others = [place for place in map(served.model_of, reversed(served.all()))
+              if "/snapshots/" in place and place != directory]
     return [directory, *others[:1]]
 
 

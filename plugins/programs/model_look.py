@@ -28,7 +28,7 @@ def look(question):
     """Everything that plugins/model asks of a server, for a question of webops_model_preflight."""
     seen = {**gpus(question["user"]), "cpu": cpu(), "memory": memory(question["user"])}
     seen["engine"] = question["engine"] if question["engine"] != "auto" else "gpu" if seen["gpus"] else "cpu"
-    engine = question["engines"][seen["engine"]]
+    engine = seen["engine_directory"] = question["engines"][seen["engine"]]
     seen["disk"] = disk(question["models"])
     seen["engine_disk"] = None if os.path.isdir(engine) else disk(engine)
     seen["architectures"] = architectures(engine)

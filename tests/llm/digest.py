@@ -15,9 +15,10 @@ PASSED = Path(__file__).with_name("passed")
 #: What decides how a model is served: the role and what it uses, its pins, its tests.
 SOURCES = (
     "roles/vllm_model", "roles/django_app/files/launch", "roles/nginx_vhost", "playbooks/vllm_model.yml",
-    "plugins/model", "plugins/*/*model*.py", "plugins/*/webops_engine*.py", "plugins/*/webops_serve.py",
-    "plugins/modules/webops_remove.py", "plugins/module_utils/webops_room.py", "plugins/module_utils/webops_slot.py",
-    "plugins/module_utils/webops_release.py", "plugins/module_utils/webops_unit.py", "tests/llm",
+    "plugins/model", "plugins/packages.py", "plugins/*/*model*.py", "plugins/*/webops_engine*.py",
+    "plugins/*/webops_serve.py", "plugins/modules/webops_remove.py", "plugins/module_utils/webops_room.py",
+    "plugins/module_utils/webops_slot.py", "plugins/module_utils/webops_release.py",
+    "plugins/module_utils/webops_unit.py", "tests/llm",
 )
 
 

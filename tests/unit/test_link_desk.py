@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import stat
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from panel.link import apikeys, chats, client, keyring, measured, talk
 from panel.link.client import LinkError
 from panel.link.keyring import Half, Where
+from panel.link.remote import desks
 from tests.linked import wait
 from tests.modelled import Modelled, model
 
@@ -110,6 +113,17 @@ def test_figures_of_an_engine_that_is_away_are_not_known(model: Modelled) -> Non
         assert model.figures()[-1]["engine"] is None and model.figures()[-1]["keys"]["webops"]["requests"] > 0
     finally:
         model.gate.point_to("a")
+
+
+def test_the_gpus_of_a_model_are_those_that_it_serves_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    live = tmp_path / "chat" / "live"
+    (live / "served").mkdir(parents=True)
+    (live / "served" / "2.json").write_text(json.dumps({"id": "2", "gpus": [1]}))
+    (live / "serves").symlink_to("served/2.json")
+    monkeypatch.setattr(desks, "_ROOT", tmp_path)
+    monkeypatch.setattr(desks, "gpus", lambda: [{"index": 0}, {"index": 1}])
+    found = desks.Looking({name: {"desk": str(tmp_path / "away")} for name in ("chat", "other")}).result()
+    assert found == {"chat": {"gpus": [{"index": 1}]}, "other": {"gpus": [{"index": 0}, {"index": 1}]}}
 
 
 def test_hostile_figures_are_made_plain() -> None:

@@ -80,7 +80,7 @@ class Server:
             seen[name] = {**seen[name], **value} if isinstance(value, dict) and seen.get(name) else value
         arguments = {"wanted": {"hub": self.hub.address, **wanted}, "catalogue": str(
             ROOT / "roles" / "vllm_model" / "meta" / "presets.yml"), "engines": {
-            "cpu": {"directory": "", "bytes": 0}, "gpu": {"directory": "", "bytes": 0, "cuda": "13.0"}}}
+            "cpu": {"bytes": 0}, "gpu": {"bytes": 0, "cuda": "13.0"}}}
         found: dict[str, Any] = action().answer(arguments, seen)
         return found
 
@@ -118,6 +118,7 @@ def test_what_fits_is_said_in_figures(server: Server) -> None:
     found = server.judge(model=publish(server.hub, "qwen3-8b"), max_length=16384)
     assert not found.get("failed"), found["msg"]
     assert (found["engine"], found["gpus"], found["commit"]) == ("gpu", [0], COMMIT)
+    assert found["engine_directory"] == str(server.place / "engines" / "gpu")
     figures = found["webops_plan"]["model"]
     assert figures["weights"] == figures["stored"] == figures["download"] == MODELS["qwen3-8b"]["bytes"]
     assert figures["kv_per_token"] == 147456 and figures["kv_wanted"] == 16384 * 147456
@@ -330,6 +331,37 @@ def test_what_its_own_engine_holds_is_its_own(server: Server) -> None:
     assert not found.get("failed") and found["beside"] is False
     server.gpus(used=(4,))
     assert server.judge(model="Qwen/Qwen3-8B", max_length=8192)["beside"] is True
+
+
+def test_another_model_takes_a_gpu_that_is_free_beside_its_own(server: Server) -> None:
+    import pwd
+    server.user = pwd.getpwuid(os.geteuid()).pw_name
+    server.gpus(used=(20000, 4), apps=f"GPU-0, {os.getpid()}, 19900, VLLM::EngineCore\n")
+    one = publish(server.hub, "qwen3-8b")
+
+    def chosen(**wanted: Any) -> tuple[list[int], bool]:
+        found = server.judge(model=one, max_length=8192, **wanted)
+        assert not found.get("failed"), found["msg"]
+        return found["gpus"], found["beside"]
+
+    server.facts = {"model": {"serves": server.judge(model=one, max_length=8192)["directory"]}}
+    assert chosen() == ([0], False), "what serves is not moved"
+    server.facts = {"model": {"serves": "/srv/models/other"}}
+    assert chosen() == ([1], True)
+    assert chosen(gpus=[0]) == ([0], False) and chosen(tensor_parallel=2)[0] == [0, 1]
+    server.gpus(used=(20000, 9000), apps=f"GPU-0, {os.getpid()}, 19900, VLLM::EngineCore\n")
+    assert chosen() == ([0], False), "somebody else has the other one"
+
+
+def test_a_gpu_that_does_not_say_how_much_memory_it_has(server: Server) -> None:
+    server.gpus(used=(4, 4))
+    fake = server.place / "bin" / "nvidia-smi"
+    fake.write_text(fake.read_text().replace("NVIDIA L4, 23034, 4, 23030", "NVIDIA GB10, [N/A], [N/A], [N/A]", 1))
+    one = publish(server.hub, "qwen3-4b")
+    assert server.judge(model=one, max_length=1024)["gpus"] == [1]
+    for wanted in ({"gpus": [0]}, {"tensor_parallel": 2}, {"gpus": [0, 1], "tensor_parallel": 2}):
+        said = refused(server.judge(model=one, max_length=1024, **wanted), "unmeasured_gpu")
+        assert "does not say how much memory GPU 0 has" in said and "it has 0 (NVIDIA GB10), 1 (NVIDIA L4)" in said
 
 
 def test_a_full_disk(server: Server) -> None:

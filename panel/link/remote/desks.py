@@ -14,6 +14,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from panel.link.remote.streams import Flow
@@ -24,6 +25,7 @@ _MOST_BYTES = 1024 * 1024
 _SMI = ["--query-gpu=index,name,memory.used,memory.total,utilization.gpu", "--format=csv,noheader,nounits"]
 #: Desks that are being asked, so that one which never answers has one thread, not one per look.
 _asking: dict[str, threading.Thread] = {}
+_ROOT = Path("/srv/webops")
 
 
 class Desk(http.client.HTTPConnection):
@@ -55,7 +57,7 @@ class Looking:
         self._threads = [self._aside(name, desk) for name, desk in desks.items()]
         if desks:
             self._threads.append(self._start(" gpus", lambda: self._seen.update({" gpus": {"gpus": gpus()}})))
-        self._gpus = {name: found[name].get("gpus") for name in desks}
+        self._gpus = {name: serving_gpus(name) for name in desks}
 
     def result(self) -> dict[str, dict[str, Any]]:
         """By name: engine, keys, gpus. {}: it did not answer."""
@@ -83,8 +85,16 @@ class Looking:
         return thread
 
 
+def serving_gpus(name: str) -> Any:
+    """Numbers of the GPUs that a model serves from; another model may have taken others than the one before."""
+    try:
+        return json.loads((_ROOT / name / "live" / "serves").read_text()).get("gpus")
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
 def _own(cards: Any, own: Any) -> Any:
-    """The cards that a record says are its own; all, where it does not say."""
+    """The cards that it serves from; all, where that is not known."""
     if not isinstance(cards, list) or not isinstance(own, list) or not own:
         return cards
     return [one for one in cards if one["index"] in own]
