@@ -11,7 +11,8 @@ import pytest
 
 from panel.runs import remote
 from sandbox.snapshot import difference
-from tests.llm.conftest import KEY, NAME, Model, until
+from tests.llm import tiny
+from tests.llm.conftest import DOMAIN, KEY, NAME, Model, until
 
 pytestmark = pytest.mark.sandbox
 #: What stays after `remove`: downloaded weights would, and the Unix user who owns them. Packages belong to the server.
@@ -174,6 +175,14 @@ def test_its_unit_is_hardened_and_keeps_its_secrets(model: Model) -> None:
     known = model.ready.run("grep", "-rlsF", KEY, "/srv", "/etc", "/var/log", "/run", "/var/lib", check=False)
     assert known.strip() == "", "the key lies on the server in clear"
     assert KEY not in model.ready.run("journalctl", "--no-pager", "-o", "cat")
+
+
+def test_a_model_that_only_embeds_is_ready_when_it_embeds(model: Model) -> None:
+    model.done(arguments=[{"name": "runner", "value": "pooling"}, {"name": "convert", "value": "embed"}])
+    said = model.ready.curl(f"https://{DOMAIN}/v1/embeddings", "-k", "-H", f"X-Api-Key: {KEY}",
+                            "-H", "Content-Type: application/json", "-d", json.dumps({"model": NAME, "input": "tide"}))
+    assert len(json.loads(said)["data"][0]["embedding"]) == tiny.HIDDEN
+    assert health(model) == "200"
 
 
 def test_removed_nothing_is_left(model: Model, before: list[str]) -> None:
