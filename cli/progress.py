@@ -94,10 +94,21 @@ def duration(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
 
 
-def print_output(event: dict[str, Any], wanted: bool) -> None:
-    """What a step printed, for commands whose output is what was asked for."""
-    if wanted and event["type"] in ("ok", "changed") and event["data"].get("stdout"):
-        click.echo(clean(str(event["data"]["stdout"])).rstrip("\n"))
+class Output:
+    """What steps print, for commands whose output is what was asked for: as it comes, else with its result."""
+
+    def __init__(self, wanted: bool) -> None:
+        self._wanted = wanted
+        self._begun: set[tuple[int, str]] = set()
+
+    def take(self, event: dict[str, Any]) -> None:
+        place = (event.get("step") or 0, str(event.get("host", "")))
+        if event["type"] == "output" and place[0]:
+            self._begun.add(place)
+        elif event["type"] not in ("ok", "changed") or place in self._begun:
+            return
+        if self._wanted and event["data"].get("stdout"):
+            click.echo(clean(str(event["data"]["stdout"])).rstrip("\n"))
 
 
 class Plain:
@@ -109,17 +120,17 @@ class Plain:
     def __init__(self, out: bool = False, output: bool = False, several: bool = False) -> None:
         self._steps = Steps(several)
         self._err = not out
-        self._output = output
+        self._output = Output(output)
         self._said = ""
 
     def show(self, event: dict[str, Any]) -> None:
-        if event["type"] == "output":
+        if event["type"] == "output" and not event.get("step"):
             click.echo(clean(str(event["data"].get("stdout", ""))).rstrip("\n"), err=self._err)
         step = self._steps.take(event)
         if step and step.state != "skipped":
             end = f"  {clean(step.summary)}" if step.summary else ""
             click.echo(f"{step.state:<11} {clean(step.name)} ({duration(step.seconds)}){end}", err=self._err)
-            print_output(event, self._output)
+        self._output.take(event)
 
     def say(self, words: str) -> None:
         if words != self._said:
@@ -138,7 +149,7 @@ class Live:
         from rich.live import Live as Screen
 
         self._steps = Steps(several)
-        self._output = output
+        self._output = Output(output)
         self._words = ""
         self._since = time.monotonic()
         self._console = Console(stderr=True, highlight=False, markup=False)
@@ -152,7 +163,7 @@ class Live:
         step = self._steps.take(event)
         if step and step.state != "skipped":
             self._console.print(_line(step))
-            print_output(event, self._output)
+        self._output.take(event)
 
     def say(self, words: str) -> None:
         self._words = words

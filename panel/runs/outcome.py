@@ -75,7 +75,7 @@ class Outcome:
         elif kind == "stats":
             for host, counts in data.get("hosts", {}).items():
                 self.hosts[host] = Counts(**{key: counts[key] for key in Counts.__annotations__})
-        elif kind == "output" and ("ERROR" in data["stdout"] or data.get("level") == "error"):
+        elif kind == "output" and not row["host"] and ("ERROR" in data["stdout"] or data.get("level") == "error"):
             self.last_words = self.last_words or data["stdout"]
         if row["host"] and "item" not in data:
             self._count(row["host"], kind)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
-from urllib.parse import quote, quote_plus
 
-MASK = "********"
+from panel.link.remote.mask import MASK as MASK
+from panel.link.remote.mask import Search
+
 #: A field longer than this (in bytes) keeps its beginning and its end.
 FIELD_LIMIT = 64 * 1024
-#: Shorter ones are not searched for: masking every "yes" would hide the text and not the secret.
-_SHORTEST = 4
-_SHORTEST_LINE = 8
 _SGR = r"\x1b\[[0-9;]*m"
 _CONTROL = re.compile(
     rf"({_SGR})"                                   # colours stay
@@ -39,21 +36,16 @@ def texts(value: Any) -> Iterator[str]:
 
 
 class Redactor:
-    """Masks secrets in the forms in which they turn up: as they are, escaped once and twice, line by line."""
+    """Masks secrets, and takes out what a terminal would obey."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        forms = {form for secret in secrets for form in _forms(secret)}
-        longest_first = sorted(forms, key=len, reverse=True)
-        self._search = re.compile("|".join(map(re.escape, longest_first))) if forms else None
+        self._mask = Search(secrets).mask
 
     def text(self, text: str) -> str:
         """`text` without secrets and without control characters other than newline, tab and colours."""
         masked = self._mask(text)
         clean = _CONTROL.sub(lambda found: found.group(1) or "", masked.replace("\r\n", "\n").replace("\r", "\n"))
         return clean if clean == masked else self._mask(clean)
-
-    def _mask(self, text: str) -> str:
-        return self._search.sub(MASK, text) if self._search else text
 
     def value(self, value: Any) -> Any:
         """The same, for every text in a value, keys included."""
@@ -92,20 +84,3 @@ class Cutter:
         left_out = len(raw) - len(head.encode()) - len(tail.encode())
         self.left_out += left_out
         return f"{head}\n[… {left_out:,} bytes left out …]\n{tail}"
-
-
-def _forms(secret: str) -> Iterator[str]:
-    if len(secret.strip()) < _SHORTEST:
-        return
-    parts = [secret, secret.strip()]
-    parts += [line.strip() for line in secret.splitlines() if len(line.strip()) >= _SHORTEST_LINE]
-    for part in parts:
-        yield part
-        yield quote(part, safe="")
-        yield quote_plus(part)
-        yield repr(part)[1:-1]
-        yield part.replace("'", "'\"'\"'")
-        for ascii_only in (True, False):
-            once = json.dumps(part, ensure_ascii=ascii_only)[1:-1]
-            yield once
-            yield json.dumps(once, ensure_ascii=ascii_only)[1:-1]

@@ -11,6 +11,8 @@ from panel.store.models import Event, Run
 
 #: Which state a step gets when its hosts (or items) differ: the worst one.
 _WORST = ("running", "skipped", "ok", "changed", "ignored", "failed", "unreachable")
+#: Lines that are shown of what a step has written so far; its result has the whole.
+_LAST_SAID = 40
 _RESULTS = ("ok", "changed", "failed", "skipped", "unreachable", "ignored")
 
 
@@ -114,6 +116,11 @@ class Steps:
             return self._result(step, event)
         if event.type == "note" and step:
             self._of(step, event.host).notes.append(str(event.data.get("msg", "")))
+            return step
+        if event.type == "output" and step:
+            so_far = self._of(step, event.host).data
+            lines = f"{so_far.get('stdout', '')}\n{event.data['stdout']}".splitlines()
+            so_far["stdout"] = "\n".join(lines[-_LAST_SAID:]).strip("\n")
             return step
         if event.type in ("note", "output"):
             return self._line(event)

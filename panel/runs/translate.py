@@ -19,6 +19,8 @@ _LINES = ("verbose", "warning", "deprecated", "error", "system_warning", "debug"
 #: Tasks that only bring other tasks: shown when they themselves have something to say.
 _BRINGERS = ("include_role", "include_tasks", "import_role", "import_tasks", "meta", "validate_argument_spec",
              "webops_values")
+#: Shows what a program writes while it goes on: the host on a line of its own, then its lines.
+_SPEAKS = "webops_task"
 #: A text longer than this is shortened before it leaves the child, so that one event cannot fill the memory.
 _LONGEST_TEXT = 1 << 20
 
@@ -35,6 +37,7 @@ class Translator:
         self._several = several
         self._begun: set[str] = set()
         self._held: Row | None = None
+        self._speaks = False
 
     def rows(self, event: Mapping[str, Any]) -> Iterator[Row]:
         """The rows that one event of ansible-runner makes: none, one or two."""
@@ -55,14 +58,16 @@ class Translator:
         elif kind == "playbook_on_stats":
             yield _row(event, "stats", data={"hosts": _stats(data)})
         elif kind in _LINES:
-            yield from _line(event, kind)
+            yield from self._line(event, kind)
         elif kind == "playbook_on_no_hosts_matched":
             yield _row(event, "output", data={"stdout": "No host matched.", "level": "error"})
 
     def _task(self, event: Mapping[str, Any], data: Mapping[str, Any]) -> Iterator[Row]:
         row = _row(event, "task", name=data.get("task") or data.get("name", ""), role=data.get("role", ""))
         self._held = row
-        if str(data.get("task_action", "")).rpartition(".")[2] not in _BRINGERS:
+        action = str(data.get("task_action", "")).rpartition(".")[2]
+        self._speaks = action == _SPEAKS
+        if action not in _BRINGERS:
             yield from self._released()
 
     def _released(self) -> Iterator[Row]:
@@ -96,6 +101,16 @@ class Translator:
         row["step"] = self.step
         row["data"] = {"msg": f"Not yet: tried {result.get('attempts')} times, at most {result.get('retries')}."}
         return row
+
+    def _line(self, event: Mapping[str, Any], kind: str) -> Iterator[Row]:
+        text = str(event.get("stdout") or "")
+        if not text.strip():
+            return
+        row = _row(event, "output", data={"stdout": shorten(text), "level": "info" if kind == "verbose" else kind})
+        host, of_a_host, said = text.partition(":\n")
+        if self._speaks and kind == "verbose" and of_a_host:
+            row.update(host=host, step=self.step, data={"stdout": shorten(said)})
+        yield row
 
 
 def shorten(value: Any) -> Any:
@@ -162,9 +177,3 @@ def _stats(data: Mapping[str, Any]) -> dict[str, dict[str, int]]:
              "ignored": "ignored", "rescued": "rescued"}
     hosts = {host for name in names for host in (data.get(name) or {})}
     return {host: {ours: (data.get(name) or {}).get(host, 0) for name, ours in names.items()} for host in sorted(hosts)}
-
-
-def _line(event: Mapping[str, Any], kind: str) -> Iterator[Row]:
-    text = str(event.get("stdout") or "")
-    if text.strip():
-        yield _row(event, "output", data={"stdout": shorten(text), "level": "info" if kind == "verbose" else kind})

@@ -252,7 +252,8 @@ class Event(Base):
     #: play, task, begin (a host, of several), ok, changed, skipped, failed, unreachable, ignored, output, stats, note
     type: Mapped[str] = mapped_column(String(16))
     at: Mapped[datetime]
-    #: Task that this belongs to: number within the run, from 1 in the order tasks began; 0: none.
+    #: Task that this belongs to: number within the run, from 1 in the order tasks began; 0: none. An output of a task
+    #: and a host is what a program wrote there before its result was known.
     step: Mapped[int] = mapped_column(default=0)
     host: Mapped[str] = mapped_column(String(140), default="")
     name: Mapped[str] = mapped_column(Text, default="")

@@ -160,8 +160,9 @@ class Waterfall:
         if seconds is None and state == "running":
             seconds = max(0.0, (clock.now() - clock.aware(step.started_at)).total_seconds())
         details = [one for one in (_detail(result) for result in step.results.values()) if one.says_something]
+        is_open = state in ("failed", "unreachable") or (state == "running" and any(one.outputs for one in details))
         return Line(f"step-{step.number}", state, _WORDS[state], step.name or "Do an unnamed step", step.role,
-                    step.summary, step.offset, seconds, details, state in ("failed", "unreachable"), step.last_event,
+                    step.summary, step.offset, seconds, details, is_open, step.last_event,
                     servers_of(step, self.grid.parts))
 
     def _remark(self, step: Step) -> Line:

@@ -8,15 +8,20 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import threading
 import time
 import uuid
 
+from ansible.module_utils.webops_mask import bound
+
 SYSTEMCTL = "/usr/bin/systemctl"
 SUDO = ["sudo", "-n"]
 ROOT = "/srv/webops"
 LINES = 2000
+#: Lines by which our own launcher says how a task goes: for programs, not for people.
+SIGNS = ("webops-begin ", "webops-end ", "webops-timeout ", "webops-result ")
 
 
 class Refused(Exception):
@@ -61,7 +66,7 @@ def journal(unit, since, lines=50):
         ["journalctl", "-q", "--no-pager", "-o", "cat", "-n", str(lines), f"--since=@{since:.3f}", "-u", unit],
         capture_output=True, check=False,
     )
-    return read.stdout.decode(errors="replace").splitlines()
+    return without_secrets(unit, read.stdout.decode(errors="replace").splitlines())
 
 
 def own_lines(unit, since):
@@ -71,7 +76,13 @@ def own_lines(unit, since):
          "_TRANSPORT=stdout", f"_SYSTEMD_UNIT={unit}"],
         capture_output=True, check=False,
     )
-    return read.stdout.decode(errors="replace").splitlines()
+    return without_secrets(unit, read.stdout.decode(errors="replace").splitlines())
+
+
+def without_secrets(unit, lines):
+    """An app may print what was made for it on this server: nobody else knows that, so it is masked here."""
+    search = bound(re.split("[@.]", unit.removeprefix("wo-"))[0])
+    return [search.mask(line) for line in lines]
 
 
 class Ended:
@@ -89,7 +100,7 @@ class Ended:
         for line in own:
             if line.startswith("webops-result "):
                 self.result = json.loads(line.split(" ", 1)[1])
-            elif not line.startswith(("webops-begin ", "webops-end ", "webops-timeout ")):
+            elif not line.startswith(SIGNS):
                 self.lines.append(line)
 
 
@@ -100,9 +111,7 @@ def run_task(name, instance, job, root=ROOT, handed=None):
     Returns Ended. Raises Refused where the unit does not exist or may not be started.
     """
     unit = f"wo-{name}.task@{instance}.service"
-    if state(unit) not in ("inactive", "failed"):
-        # Left by a run that was lost: two of them at once would be worse than one that is cut short.
-        systemctl("stop", unit)
+    stop_left(unit)
     token = uuid.uuid4().hex
     path = os.path.join(root, name, "env", f"task-{instance}.json")
     pipe = os.path.join(root, name, "env", f"task-{instance}.pipe") if handed else None
@@ -111,19 +120,27 @@ def run_task(name, instance, job, root=ROOT, handed=None):
         write_json(path, {**job, "id": token, "env_files": [*job.get("env_files", []), *filter(None, [pipe])]}, 0o640)
         try:
             started = systemctl("start", unit)
-            ended = _wait_for_end(unit, since, token)
+            ended = wait_for_end(unit, since, token)
         finally:
             os.unlink(path)
     if ended.code is None:
-        raise Refused(
-            f"The task '{instance}' of {name} was stopped before it was done.",
-            "Run it again. Where nobody stopped it, look whether the server ran out of memory.",
-            ended.lines or (started.stderr.splitlines() + journal(unit, since)),
-        )
+        raise stopped(name, instance, ended.lines or (started.stderr.splitlines() + journal(unit, since)))
     return ended
 
 
-def _wait_for_end(unit, since, token):
+def stopped(name, instance, lines):
+    return Refused(
+        f"The task '{instance}' of {name} was stopped before it was done.",
+        "Run it again. Where nobody stopped it, look whether the server ran out of memory.", lines)
+
+
+def stop_left(unit):
+    """Left by a run that was lost: two of them at once would be worse than one that is cut short."""
+    if state(unit) not in ("inactive", "failed"):
+        systemctl("stop", unit)
+
+
+def wait_for_end(unit, since, token):
     """The journal is written by another process, so the last lines may be a moment late."""
     until = time.monotonic() + 3
     while True:

@@ -9,6 +9,7 @@ short_description: Run one program of a release to its end, as the app's own use
 description:
   - Runs as webops-deploy. The program runs in a one-shot unit of the app, with the release's code and variables.
   - Without C(release) it is the live one.
+  - What a person's command (C(unit=command)) writes is shown while it goes on, by the action plugin of the same name.
 options:
   name: {description: The resource., type: str, required: true}
   unit: {description: Instance of the one-shot unit., type: str, choices: [migrate, release, command], required: true}
@@ -32,6 +33,7 @@ options:
     description: "When it fails: begins a sentence that ends with the last of what C(summary) found."
     type: str
     default: ""
+  going: {description: "What the call before said; the action plugin's.", type: dict, default: {}}
 author: WebOps
 """
 RETURN = r"""
@@ -48,10 +50,11 @@ found:
 
 import re
 
+from ansible.module_utils import webops_going
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.webops_process import place
 from ansible.module_utils.webops_release import Releases
-from ansible.module_utils.webops_unit import Refused, run_task
+from ansible.module_utils.webops_unit import Refused, journal, run_task, stopped
 
 
 def main():
@@ -68,6 +71,7 @@ def main():
             "then": {"type": "str", "default": "The last lines say why."},
             "summary": {"type": "str", "default": ""},
             "reached": {"type": "str", "default": ""},
+            "going": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
@@ -77,7 +81,8 @@ def main():
     try:
         module.exit_json(**run(Releases(module.params["name"]), module.params))
     except Refused as refused:
-        module.fail_json(msg=str(refused), next=refused.next, journal=refused.journal, output=refused.journal)
+        module.fail_json(msg=str(refused), next=refused.next, journal=refused.journal, output=refused.journal,
+                         **refused.facts)
 
 
 def run(releases, params):
@@ -86,7 +91,11 @@ def run(releases, params):
         raise Refused(f"{params['name']} has no release yet.", "Deploy it first.")
     lines = []
     for job in jobs(releases, release, params):
-        lines += run_one(params, release, releases, job)
+        words = job.pop("words")
+        job.update(env_files=releases.env_files(release["id"]), timeout=params["timeout"])
+        if params["unit"] == "command":
+            return watch(params, job, words)
+        lines += outcome(params, words, run_task(params["name"], params["unit"], job))
     found = matches(params["summary"], lines)
     return {"changed": True, "output": lines, "found": found,
             "webops_summary": summary(found) if params["summary"] else (lines or ["done"])[-1][:120]}
@@ -102,13 +111,31 @@ def jobs(releases, release, params):
         return [{"argv": [project["python"], *params["argv"]], "words": shown(params["argv"]), "cwd": project["cwd"],
                  "env": environment}]
     where = place(releases, release, params["environment"])
+    if params["unit"] == "command":
+        where["cwd"] = release["project"]["cwd"]  # as in a terminal
     return [{"argv": argv, "words": shown(argv), **where} for argv in params["commands"]]
 
 
-def run_one(params, release, releases, job):
-    words = job.pop("words")
-    ended = run_task(params["name"], params["unit"], {
-        **job, "env_files": releases.env_files(release["id"]), "timeout": params["timeout"]})
+def watch(params, job, words):
+    """A call begins it, those that follow look: what it wrote meanwhile, and at last the same as of any other."""
+    name, unit = params["name"], params["unit"]
+    going = params["going"] or webops_going.begin(name, unit, job)
+    said, ended = webops_going.look(going)
+    if ended is None:
+        return {"changed": True, "going": going, "said": said}
+    try:
+        if ended.code is None:
+            raise stopped(name, unit, ended.lines or journal(going["unit"], going["since"]))
+        lines = outcome(params, words, ended)
+    except Refused as refused:
+        refused.facts["said"] = said
+        raise
+    return {"changed": True, "said": said, "output": lines, "found": [],
+            "webops_summary": (lines or ["done"])[-1][:120]}
+
+
+def outcome(params, words, ended):
+    """The lines of one that ended well. Refused: it did not."""
     if ended.timeout:
         raise Refused(f"'{words}' was not done after {params['timeout']} seconds and was stopped.",
                       then(params, ended), ended.lines)

@@ -236,7 +236,7 @@ def test_lines_wait_until_the_reader_has_taken_the_others(tmp_path: Path) -> Non
     log = tmp_path / "log"
     log.write_text("".join(f"{number}\n" for number in range(2000)))
     got: list[Any] = []
-    stream = streams.Stream(sources.Wanted(lines=2000), [], [str(log)], lambda part: got.append(part))
+    stream = streams.Stream("shop", sources.Wanted(lines=2000), [], [str(log)], lambda part: got.append(part))
     stream.start()
     time.sleep(0.5)
     held = sum(len(part.get("lines", ())) for part in got)

@@ -50,6 +50,22 @@ def test_a_result_becomes_the_state_of_its_step(kind, res, state):
     assert (step.seconds, step.offset) == (1.5, 1)
 
 
+def test_what_a_command_writes_is_shown_before_its_result_and_then_once():
+    """Only of the task that speaks so, and only behind the name of the host that it is of."""
+    speaks = [_task("Run the command", "webops_task"), {"event": "verbose", "stdout": "x@web1:\none\nERROR: two"},
+              {"event": "verbose", "stdout": "x@web1:\nthree"}]
+    step, = _steps(*speaks)
+    assert (step.state, step.results["x@web1"].data) == ("running", {"stdout": "one\nERROR: two\nthree"})
+    step, = _steps(*speaks, _result("ok", changed=True, output=["one", "ERROR: two", "three"]))
+    assert (step.state, step.data) == ("changed", {"stdout": "one\nERROR: two\nthree"})
+    outcome = Outcome()
+    for row in _rows(*speaks):
+        outcome.add(row)
+    assert outcome.last_words == "", "what a program says is not what Ansible says"
+    step, line = _steps(_task("Build it"), speaks[1])
+    assert (step.results, line.text) == ({}, "x@web1:\none\nERROR: two")
+
+
 def test_a_step_is_running_until_its_result_comes():
     fold = Steps(Run(started_at=BEGAN, created_at=BEGAN))
     task, result = _events(_task("Build it"), _result("ok"))

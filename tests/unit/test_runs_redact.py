@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
+from panel.link.remote import mask
 from panel.runs.redact import FIELD_LIMIT, MASK, Cutter, Redactor, texts
 
 SECRET = 'pa"ss\\wörd\'s'
@@ -65,3 +66,23 @@ def test_many_long_fields_share_the_room_of_one_event():
 def test_of_named_secrets_only_the_values_are_secret():
     found = list(texts([{"name": "API_KEY", "value": "k"}, "x", {"a": "b"}, None, True, 12345]))
     assert found == ["k", "x", "b", "12345"]
+
+
+def test_what_a_server_made_for_an_app_is_masked_there(tmp_path):
+    """The password of its address and the secret key; host, names and port are no secret."""
+    env = tmp_path / "shop" / "env"
+    env.mkdir(parents=True)
+    bindings = {"DATABASE_URL": "postgresql://shop_db:p%40ss-w0rd@127.0.0.1:5432/shop_db", "KEY": "k3y-of-the-shop",
+                "REDIS_URL": "unix:///run/webops/shop-cache/redis.sock", "DB_HOST": "127.0.0.1", "DB_PORT": "5432",
+                "DB_NAME": "shop_db", "DB_USER": "shop_db", "DB_PASSWORD": "p@ss-w0rd"}
+    (env / "bindings.json").write_text(json.dumps(bindings))
+    masked = mask.bound("shop", str(tmp_path)).mask(repr(bindings))
+    assert "ss-w0rd" not in masked and "k3y" not in masked
+    assert f"postgresql://shop_db:{MASK}@127.0.0.1:5432/shop_db" in masked and "shop-cache/redis.sock" in masked
+    assert "5432" in masked
+    (env / "bindings.json").write_text(json.dumps({"KEY": "another key of it"}))
+    assert mask.bound("shop", str(tmp_path)).mask("it is another key of it") == f"it is {MASK}"
+    for text in ("[]", "{"):
+        (env / "bindings.json").write_text(text)
+        assert mask.bound("shop", str(tmp_path)).mask("as it is") == "as it is"
+    assert mask.bound("none", str(tmp_path)).mask("as it is") == "as it is"

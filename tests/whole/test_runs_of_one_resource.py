@@ -25,15 +25,20 @@ def _builds(world: World) -> bool:
 
 
 def test_the_second_one_waits_and_says_for_what(guestbook: World) -> None:
-    """Two workers are free; still the runs of one resource come one after the other."""
-    first = guestbook.act("guestbook", "command", command=["shell", "--no-imports", "-c", "import time; time.sleep(5)"])
+    """Two workers are free; still the runs of one resource come one after the other. What a command writes is seen
+    while it goes on, and printed once."""
+    slow = "import time; print('half way', flush=True); time.sleep(6)"
+    first = guestbook.act("guestbook", "command", any_program=True, command=["python", "-c", slow])
     second = guestbook.act("guestbook", "restart")
     guestbook.begun(first, "Run the command")
     waiting = guestbook.run(second)
     assert waiting["state"] == "queued" and str(first) in waiting["waits_for"], waiting
     assert waiting["waits_for"] in guestbook.page(f"/runs/{second}")
+    wait("its first line", lambda: "half way" in guestbook.page(f"/runs/{first}"))
+    assert guestbook.run(first)["state"] == "running"
     one, other = guestbook.succeeded(first), guestbook.succeeded(second)
     assert one["ended_at"] <= other["started_at"]
+    assert guestbook.webops("run", "follow", str(first)).stdout.split("\n").count("half way") == 1
 
 
 def test_cancel_stops_the_build_on_the_server(world: World, builder: dict[str, Any]) -> None:

@@ -20,8 +20,8 @@ sys.modules[bundle["run"]].main(**bundle["arguments"])
 """
 
 #: In the order in which they need each other.
-_MODULES = ("figures", "records", "names", "probes", "sources", "streams", "terminal", "releases", "clients", "desks",
-            "serve")
+_MODULES = ("figures", "records", "names", "mask", "probes", "sources", "streams", "terminal", "releases", "clients",
+            "desks", "serve")
 
 
 def bundle(records: str) -> bytes:

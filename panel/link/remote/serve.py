@@ -141,7 +141,7 @@ class Conversation:
         if not units and not paths:
             return self.say({"id": number, "end": f"{message['name']} has no process '{wanted.process}'; "
                                                   f"it has: {', '.join(known)}."})
-        return self._open(number, lambda send: streams.Stream(wanted, units, paths, send))
+        return self._open(number, lambda send: streams.Stream(str(message["name"]), wanted, units, paths, send))
 
     def _open(self, number: int, made: Callable[[Send], streams.Flow]) -> None:
         if len(self.streams) >= streams.MOST_STREAMS:

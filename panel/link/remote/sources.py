@@ -15,6 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from panel.link.remote.mask import bound
 from panel.link.remote.names import is_of
 
 #: What a search looks through at most, from the end.
@@ -54,7 +55,8 @@ class Failed(Exception):
 class Journal:
     """The journal of some units, read with journalctl: first what is there, then what comes."""
 
-    def __init__(self, units: list[str]) -> None:
+    def __init__(self, name: str, units: list[str]) -> None:
+        self.name = name
         self.units = units
         self.cursor = ""
         self.running: subprocess.Popen[bytes] | None = None
@@ -111,8 +113,9 @@ class Journal:
             if str(found.get("MESSAGE")).startswith(_INTERNAL):
                 return None
             unit = found.get("UNIT") or found.get("_SYSTEMD_UNIT") or ""
-            return [at.isoformat(timespec="milliseconds"), str(unit), _text(found.get("MESSAGE")),
-                    int(found.get("PRIORITY") or _INFO)]
+            # Before anything is searched for: whoever looks for a secret shall not learn that it is there.
+            text = bound(self.name).mask(_text(found.get("MESSAGE")))
+            return [at.isoformat(timespec="milliseconds"), str(unit), text, int(found.get("PRIORITY") or _INFO)]
         except (ValueError, KeyError, TypeError):
             return None  # longer than we read at once, or not a line of the journal
 

@@ -44,12 +44,16 @@ class Flow:
 
 
 class Stream(Flow):
-    """All sources of one request. `send` gets {"lines": [...]} and at last {"end": ""} or {"end": why}."""
+    """All sources of one request for lines of the resource `name`.
 
-    def __init__(self, wanted: Wanted, units: list[str], files: list[str], send: Callable[[dict[str, Any]], None]):
+    `send` gets {"lines": [...]} and at last {"end": ""} or {"end": why}.
+    """
+
+    def __init__(self, name: str, wanted: Wanted, units: list[str], files: list[str],
+                 send: Callable[[dict[str, Any]], None]) -> None:
         super().__init__(send)
         self.wanted = wanted
-        self.sources: list[Journal | File] = [Journal(units)] if units else []
+        self.sources: list[Journal | File] = [Journal(name, units)] if units else []
         self.sources += [File(path) for path in files]
 
     def stop(self) -> None:

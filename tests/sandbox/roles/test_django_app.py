@@ -295,6 +295,15 @@ def test_commands_run_as_the_app(app: App) -> None:
     assert "System check identified" in "\n".join(done.results["Run the command"]["output"])
     failed = app.play("command", django_app_command=["no_such_command"])
     assert "Unknown command: 'no_such_command'" in failed.words()
+    text = "{{ 6 * 7 }}; $(id) 'é"
+    program = app.succeed("command", django_app_any_program=True, django_app_command=["echo", text])
+    assert program.results["Run the command"]["output"] == [text]
+    print_twice = "import sys, time; print('one', flush=True); time.sleep(3); print('two', sys.prefix, end='')"
+    slow = app.succeed("command", django_app_any_program=True, django_app_command=["python", "-c", print_twice])
+    said = slow.results["Run the command"]["output"]
+    assert said[0] == "one" and said[1].startswith("two /srv/webops/guestbook/releases/")
+    refused = app.play("command", django_app_any_program=True, django_app_command=["no-such-program"])
+    assert "no-such-program: No such file or directory" in refused.words()
     assert app.python("import os; print(os.getuid(), os.path.exists('/etc/webops/secrets'))").split()[-2] == \
         app.ready.run("id", "-u", "wo-guestbook").strip()
 
