@@ -56,8 +56,11 @@ def list_keys(name: str, as_json: bool) -> None:
     if as_json:
         tables.as_json(found)
         return
-    tables.table(("KEY", "BEGINS WITH", "PER MINUTE", "REQUESTS", "OVER LIMIT", "TOKENS", "LAST USED", "MADE BY", "ON"),
-                 [_row(one) for one in found["keys"]], f"None yet: webops model keys add {name} KEY")
+    head = ("KEY", "BEGINS WITH", "PER MINUTE", "REQUESTS", "REFUSED", "TOKENS", "LAST USED", "MADE BY", "ON")
+    rows = [_row(one) for one in found["keys"]]
+    # Where there is but one server, there is nothing to tell apart.
+    width = len(head) - (len({server for one in found["keys"] for server in one["on"]} | set(found["trouble"])) < 2)
+    tables.table(head[:width], [row[:width] for row in rows], f"None yet: webops model keys add {name} KEY")
     for server, why in found["trouble"].items():
         click.secho(f"What {server} has is not known: {clean(why)}", fg="yellow", err=True)
 
@@ -65,10 +68,11 @@ def list_keys(name: str, as_json: bool) -> None:
 def _row(one: dict[str, Any]) -> tuple[Any, ...]:
     limits = [f"{one[key]:,} {word}" for key, word in (("requests_per_minute", "requests"),
                                                        ("tokens_per_minute", "tokens")) if one[key]]
-    use = one.get("use") or {}
-    return (one["name"], one["prefix"] + "…", ", ".join(limits) or "no limit", use.get("requests"), use.get("refused"),
-            use["tokens_in"] + use["tokens_out"] if use else None, tables.ago(_moment(use.get("last_used"))),
-            one["created_by"], ", ".join(one["on"]))
+    use = one.get("use")
+    used = [f"{number:,.0f}" for number in (use["requests"], use["refused"], use["tokens_in"] + use["tokens_out"])
+            ] if use else [None] * 3
+    return (one["name"], one["prefix"] + "…", ", ".join(limits) or "no limit", *used,
+            tables.ago(_moment(use["last_used"] if use else None)), one["created_by"], ", ".join(one["on"]))
 
 
 def _moment(seconds: float | None) -> str | None:

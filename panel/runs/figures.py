@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, cast, delete, extract, func, select
+from sqlalchemy import BigInteger, cast, delete, extract, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from panel.store.db import now
@@ -15,6 +15,8 @@ from panel.store.figures import Figure
 from panel.store.places import Place
 
 KEPT = timedelta(hours=48)
+#: Few are deleted at a time, so that other writers need not wait.
+_AT_ONCE = 100
 #: Points of a line: more than a page has room for say nothing more.
 MOST_POINTS = 240
 #: A look that is older than this tells nothing of now.
@@ -51,10 +53,11 @@ def series(session: Session, place: Place, since: timedelta) -> list[Point]:
     """From then on, oldest first; a point without any figure stands where nobody looked, also at the end."""
     until = now(session)
     begin, width = until - min(since, KEPT), since / MOST_POINTS
-    times = session.scalars(select(Figure.at).where(Figure.place_id == place.id, Figure.at >= begin)
-                            .order_by(Figure.at))
-    # The last of each stretch, on a clock that does not move with the reader: a line that was drawn stays as it is.
-    chosen = {at.timestamp() // width.total_seconds(): at for at in times}.values()
+    chosen = list(session.scalars(select(Figure.at).where(Figure.place_id == place.id, Figure.at >= begin)
+                                  .order_by(Figure.at)))
+    if len(chosen) > MOST_POINTS:
+        # The last of each stretch, on a clock that does not move with the reader: a line that was drawn stays.
+        chosen = list({at.timestamp() // width.total_seconds(): at for at in chosen}.values())
     rows = session.scalars(select(Figure).where(Figure.place_id == place.id, Figure.at.in_(chosen)).order_by(Figure.at))
     return list(_points(list(rows), until, width))
 
@@ -145,5 +148,9 @@ def prune(session: Session) -> None:
         old = Figure.at < now(session) - older
         stretch = cast(extract("epoch", Figure.at), BigInteger) // int(apart.total_seconds())
         last = select(func.max(Figure.at)).where(old).group_by(Figure.place_id, stretch)
-        session.execute(delete(Figure).where(old, Figure.at.not_in(last)))
-    session.commit()
+        near = session.execute(select(Figure.place_id, Figure.at).where(old, Figure.at.not_in(last))).all()
+        session.commit()
+        for start in range(0, len(near), _AT_ONCE):
+            some = [tuple(one) for one in near[start:start + _AT_ONCE]]
+            session.execute(delete(Figure).where(tuple_(Figure.place_id, Figure.at).in_(some)))
+            session.commit()

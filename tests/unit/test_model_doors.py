@@ -252,3 +252,5 @@ def test_charts_are_on_the_page_of_the_resource(ada: FlaskClient, model: Modelle
     for span in ("1h", "48h", "odd"):
         assert ada.get(f"/resources/chat/figures?since={span}").text.count("<figure") == 6
     assert "style=" not in page
+    model.add_resource("fresh", model.server_id, "vllm_model")
+    assert "Not known: nothing told its figures" in ada.get("/resources/fresh/figures").text
