@@ -15,9 +15,9 @@ class Locked(Exception):
 
 
 @contextlib.contextmanager
-def held(subject, timeout=600):
+def held(subject, timeout=600, directory=DIRECTORY):
     """Hold /run/lock/webops-<subject> for the body; raises Locked after `timeout` seconds of waiting."""
-    path = os.path.join(DIRECTORY, "webops-" + subject)
+    path = os.path.join(directory, "webops-" + subject)
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         _take(handle, subject, timeout)

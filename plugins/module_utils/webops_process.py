@@ -12,14 +12,17 @@ import json
 import os
 import time
 
-from ansible.module_utils.webops_unit import Refused, journal, show, state, systemctl, write_json
+from ansible.module_utils.webops_unit import Refused, journal, show, state, systemctl, units_in, write_json
 
 UNITS = "/etc/systemd/system"
+RUNNING = ("active", "activating", "reloading", "deactivating")
 PATH = "/usr/local/bin:/usr/bin:/bin"
 # A process that lives this long after its start was no typing error.
 SETTLED_SECONDS = 1.5
 # An old one may be finishing what it began; a deploy does not wait for that.
 WAIT_SECONDS = 20
+# systemd kills one that does not end within 120 seconds; a job has all the time it wants.
+END_SECONDS = 150
 
 
 class Processes:
@@ -103,6 +106,27 @@ class Processes:
         there = self.there()
         self._end(there)
         return bool(there)
+
+    def wait_for_end(self, ended):
+        """Until none runs any more, and no job either. Raises Refused with those that do not end, or where `ended`."""
+        until = time.monotonic() + END_SECONDS
+        while not ended():
+            left = self._left()
+            if not left:
+                return
+            if time.monotonic() > until:
+                raise Refused(f"{' and '.join(left)} of {self.name} did not end within {END_SECONDS} seconds, and "
+                              "would write into the database while it is brought back.",
+                              "Wait until it has ended, then roll back again. What was stopped meanwhile runs again.")
+            time.sleep(0.2)
+        raise Refused("The run was ended before anything was brought back.")
+
+    def _left(self):
+        """Names of processes and jobs that run, also of those that were told to end before."""
+        start = f"wo-{self.name}."
+        units = [unit.removeprefix(start) for unit in units_in(RUNNING, f"{start}*.service")]
+        return sorted({unit.removesuffix(".service").partition("@")[0].removeprefix("cron-") for unit in units
+                       if not unit.startswith("task@")})
 
     def _end(self, instances):
         for name in instances:

@@ -89,18 +89,27 @@ class Releases:
     def forget(self, keep, besides=None):
         """Drop the records beyond the `keep` newest that served, the live one, the one before it and `besides`.
 
-        Gives the ids of those that are gone.
+        What a slot runs or nginx shows stays, whatever the records say. Gives the ids of those that are gone.
         """
         live = self.live() or {}
         records = self.all()
         served = [record["id"] for record in records if record.get("served")]
         kept = {*served[-keep:], live.get("id"), live.get("before"), (besides or {}).get("id")}
+        kept |= self._used(records)
         gone = [record["id"] for record in records if record["id"] not in kept]
         for identity in gone:
             for directory in (self.directory, self.env):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(os.path.join(directory, f"{identity}.json"))
         return gone
+
+    def _used(self, records):
+        """Ids of what slots are meant to run, and of one with the build whose files nginx shows."""
+        used = {(_read(os.path.join(self.live_directory, slot)) or {}).get("release") for slot in ("a", "b")}
+        with contextlib.suppress(OSError):
+            shown = os.path.basename(os.readlink(os.path.join(self.live_directory, "current")))
+            used.update([record["id"] for record in records if record.get("build") == shown][-1:])
+        return used
 
 
 class Served(Releases):

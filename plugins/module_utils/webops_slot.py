@@ -35,6 +35,8 @@ class Slots:
         self.live = releases.live_directory
         self.bindings = os.path.join(releases.env, "bindings.json")
         self.pointer = os.path.join(self.live, "sock")
+        # While this file is there, nginx answers with a page that says so.
+        self.maintenance = os.path.join(self.live, "maintenance")
 
     def units(self, slot):
         return [f"wo-{self.name}@{slot}.socket", f"wo-{self.name}@{slot}.service"]
@@ -64,6 +66,16 @@ class Slots:
     def is_meant_to_run(self, slot):
         return os.path.exists(self.description(slot))
 
+    def closed(self):
+        return os.path.lexists(self.maintenance)
+
+    def occupied(self, slot):
+        """Whether something is meant to run there, or runs there still."""
+        return os.path.lexists(self.description(slot)) or self._runs(slot)
+
+    def _runs(self, slot):
+        return any(state(unit) not in ("inactive", "failed") for unit in self.units(slot))
+
     def idle(self):
         return "b" if self.pointed() == "a" else "a"
 
@@ -89,7 +101,7 @@ class Slots:
     def serves(self, release, argv, environment):
         """Whether this very release serves, with these units, bindings and options."""
         slot = self.serving()
-        return bool(slot) and self.described(slot) == self.describe(release, argv, environment)
+        return bool(slot) and not self.closed() and self.described(slot) == self.describe(release, argv, environment)
 
     def surroundings(self):
         """Changes when the units or the bindings do, so that a release is started anew with them."""
@@ -105,7 +117,7 @@ class Slots:
     def clear(self, slot):
         """Let a slot be idle: an old release may still be finishing its requests there."""
         self.forget(slot)
-        if any(state(unit) not in ("inactive", "failed") for unit in self.units(slot)):
+        if self._runs(slot):
             systemctl("stop", *self.units(slot))
         if any(state(unit) == "failed" for unit in self.units(slot)):
             systemctl("reset-failed", *self.units(slot))
@@ -132,7 +144,10 @@ class Slots:
             time.sleep(0.1)
 
     def turn_to(self, slot):
+        """Whoever closed the site, or left it closed: now something serves."""
         point(self.pointer, self.socket(slot))
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.maintenance)
 
 
 def fill(text, words):
@@ -151,7 +166,9 @@ def waiting(path):
 class Probe:
     """Ask a slot as nginx would, until it answers well or it is clear that it will not."""
 
-    def __init__(self, slots, slot, wish, since):
+    def __init__(self, slots, slot, wish, since, ended=lambda: False):
+        """`ended`: whether nobody waits for the answer any more."""
+        self.ended = ended
         self.unit = slots.service(slot)
         self.path = slots.socket(slot)
         self.host = wish["host"] or "localhost"
@@ -171,6 +188,7 @@ class Probe:
         for attempt in range(self.tries):
             if attempt:
                 time.sleep(min(1.0, 0.2 * attempt))
+            self._refuse_ended()
             if self.ask():
                 return self.answer
             self._refuse_dead()
@@ -182,7 +200,7 @@ class Probe:
         """One request; False for a wrong status, a time-out, or nobody there."""
         until = time.monotonic() + self.timeout
         try:
-            status, words = request(self.path, self.host, self.target, until, self._refuse_dead)
+            status, words = request(self.path, self.host, self.target, until, self._meanwhile)
         except TimeoutError:
             self.answer = f"no answer within {self.timeout} seconds"
             return False
@@ -194,6 +212,14 @@ class Probe:
             return False
         self.answer = f"{status} {words}".strip()
         return status in self.good
+
+    def _meanwhile(self):
+        self._refuse_ended()
+        self._refuse_dead()
+
+    def _refuse_ended(self):
+        if self.ended():
+            raise self.refusal("The run was ended before the new release had answered.")
 
     def _refuse_dead(self):
         facts = show(self.unit, "ActiveState", "SubState", "NRestarts")

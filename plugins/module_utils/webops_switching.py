@@ -10,11 +10,13 @@ import contextlib
 import os
 import time
 
+from ansible.module_utils.webops_lock import Locked, held
 from ansible.module_utils.webops_process import Processes
 from ansible.module_utils.webops_prune import prune
 from ansible.module_utils.webops_release import Releases, turned
-from ansible.module_utils.webops_slot import Probe, Slots
-from ansible.module_utils.webops_unit import Refused, journal, point
+from ansible.module_utils.webops_slot import SLOTS, Probe, Slots
+from ansible.module_utils.webops_unbroken import unbroken
+from ansible.module_utils.webops_unit import ROOT, Refused, journal, point
 
 # For a release that says nothing itself, from before it could.
 HEALTH = {"path": "/", "status": [200, 204, 301, 302], "timeout": 10, "tries": 20}
@@ -30,12 +32,30 @@ ARGUMENTS = {
 }
 
 
-class Switch:
-    """What serves a resource, about to change. `release` is the live one unless another is given."""
+@contextlib.contextmanager
+def alone(name, check):
+    """What serves a resource is changed by one at a time: a run that was ended may still be at it. Yields `ended`."""
+    live = os.path.join(ROOT, name, "live")
+    if check or not os.path.isdir(live):
+        yield lambda: False
+        return
+    try:
+        with held(name, directory=live), unbroken() as ended:
+            yield ended
+    except Locked as locked:
+        raise Refused(str(locked), "Look at what it waits for, then run this again.") from None
 
-    def __init__(self, params, check, release=None):
+
+class Switch:
+    """What serves a resource, about to change. `release` is the live one unless another is given.
+
+    `ended` tells whether the run was ended: a release that has not answered by then is taken back.
+    """
+
+    def __init__(self, params, check, release=None, ended=lambda: False):
         self.params = params
         self.check = check
+        self.ended = ended
         self.releases = Releases(params["name"])
         self.slots = Slots(self.releases) if params["slots"] else None
         self.processes = Processes(self.releases) if params["slots"] else None
@@ -59,34 +79,41 @@ class Switch:
         return self._done(True, "serves already · " + ", ".join(others))
 
     def stop(self):
-        serving = self._serving()
-        if serving and not self.check:
+        """Both slots: a run that was killed may have left a release where no traffic goes."""
+        runs = self._runs()
+        if runs and not self.check:
             if self.slots:
-                self.slots.clear(serving)
+                for slot in SLOTS:
+                    self.slots.clear(slot)
+                self.processes.end()
             else:
                 os.unlink(self._pointer("current"))
-            if self.processes:
-                self.processes.end()
-        return self._done(bool(serving), "stopped" if serving else "was stopped already")
+        return self._done(runs, "stopped" if runs else "was stopped already")
+
+    def _runs(self):
+        if self.slots:
+            return any(map(self.slots.occupied, SLOTS)) or bool(self.processes.there())
+        return self.serving()
 
     def start(self):
-        if self._serving():
+        if self.serving() and not (self.slots and self.slots.closed()):
             return self._done(False, "serves already")
         return self._change("started")
 
     def restart(self):
-        if not self._serving():
+        if not self.serving():
             raise Refused(f"{self.params['name']} is stopped.", "Start it instead.")
         return self._change("restarted")
 
-    def _serving(self):
+    def serving(self):
+        """Whether traffic goes to something that is meant to run."""
         if self.slots:
-            return self.slots.serving()
+            return bool(self.slots.serving())
         return os.path.lexists(self._pointer("current"))
 
     def _is_live(self, follows):
         live = self.releases.live() or {}
-        if live.get("id") != self.release["id"] or not self._serving() or follows:
+        if live.get("id") != self.release["id"] or not self.serving() or follows:
             return False
         return not self.slots or self.slots.serves(*self._wish())
 
@@ -98,7 +125,7 @@ class Switch:
         probe = self._serve_from_slot() if self.slots else None
         if not self.slots:
             self._turn_files()
-        self._write_down()
+            self._write_down()
         started = self._start_others(anew=True)
         words += f" · {', '.join(started)} started" if started else ""
         return self._done(True, words, **({"probe": probe} if probe else {}))
@@ -125,13 +152,15 @@ class Switch:
             raise
         self._turn_files()
         self.slots.turn_to(new)
+        # Before anything waits: clean-up goes by what is written down.
+        self._write_down()
         if old:
             self.slots.stop_idle(old)
         return answer
 
     def _prove(self, slot, since):
         started = self.slots.start(slot, self.slots.describe(*self._wish()))
-        probe = Probe(self.slots, slot, self._health(), since)
+        probe = Probe(self.slots, slot, self._health(), since, self.ended)
         if started.returncode:
             probe._refuse_dead()
             raise Refused("The new release does not start: " + (started.stderr.strip() or "systemd gave no reason"),

@@ -60,6 +60,15 @@ def state(unit):
     return show(unit, "ActiveState").get("ActiveState", "inactive")
 
 
+def units_in(states, pattern):
+    """Names of loaded units in one of these states."""
+    asked = subprocess.run(
+        [SYSTEMCTL, "list-units", "--all", "--plain", "--no-legend", f"--state={','.join(states)}", "--", pattern],
+        capture_output=True, text=True, check=False,
+    )
+    return [line.split()[0] for line in asked.stdout.splitlines() if line.strip()]
+
+
 def journal(unit, since, lines=50):
     """The last lines that a unit wrote (and what systemd said about it) since a moment (epoch seconds)."""
     read = subprocess.run(

@@ -63,6 +63,7 @@ import subprocess
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.webops_place import Refused
 from ansible.module_utils.webops_record import Record
+from ansible.module_utils.webops_unbroken import unbroken
 
 PROGRAM = "/usr/local/lib/webops/certificates"
 STEPS = ["deposit", "placeholder", "preflight", "obtain", "make", "remove"]
@@ -125,9 +126,10 @@ def wish(module, step):
 
 
 def ask(wish):
-    ended = subprocess.run(
-        ["/usr/bin/python3", "-B", PROGRAM], input=json.dumps(wish), capture_output=True, text=True, check=False
-    )
+    with unbroken():
+        ended = subprocess.run(
+            ["/usr/bin/python3", "-B", PROGRAM], input=json.dumps(wish), capture_output=True, text=True, check=False
+        )
     try:
         return json.loads(ended.stdout)
     except ValueError:

@@ -67,6 +67,9 @@ beside:
   returned: always
 """
 
+import os
+import subprocess
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.webops_place import (
     Entry,
@@ -79,8 +82,10 @@ from ansible.module_utils.webops_place import (
     validate,
 )
 from ansible.module_utils.webops_record import beside, entry_of, refuse_taken
+from ansible.module_utils.webops_unbroken import unbroken
 
 KEYS = {"path", "content", "state", "link", "owner", "group", "mode", "secret", "once", "mark", "validate"}
+UNITS = "/etc/systemd/system"
 STATES = {None, "file", "directory", "link", "absent"}
 
 
@@ -101,8 +106,10 @@ def main():
             refuse_taken(module.params["claim"])
         entries = [read(wish) for wish in module.params["files"]] + record(module.params["record"])
         changes = find_changes(entries)
-        if changes and not module.check_mode:
-            apply(changes, commands(module.params, changes))
+        late = module.params["daemon_reload"] and is_late(entries)
+        if (changes or late) and not module.check_mode:
+            with unbroken():
+                apply(changes, commands(module.params, changes, late))
         elif changes:
             rehearse(changes)
     except Refused as refused:
@@ -112,10 +119,11 @@ def main():
                          next="Look at that path on the server, then apply again.")
     about = module.params["claim"] or module.params["record"]
     module.exit_json(
-        changed=bool(changes),
+        changed=bool(changes) or late,
         beside=beside(about["name"]) if about else {},
         paths=[entry.path for entry, _seen in changes],
         diff=[difference(entry, seen) for entry, seen in changes] if module._diff else [],
+        **({"webops_summary": "systemd had not read the units of a run that was killed"} if late else {}),
     )
 
 
@@ -154,10 +162,24 @@ def refuse_strangers(entry, seen):
                       "Move it away or choose another name, then apply again.")
 
 
-def commands(params, changes):
+def is_late(entries):
+    """Whether systemd runs units as they were before: a run was killed after it wrote them."""
+    names = [os.path.basename(entry.path).replace("@.", "@*.") for entry in entries
+             if os.path.dirname(entry.path) == UNITS and entry.state == "file"]
+    if not names:
+        return False
+    try:
+        asked = subprocess.run(["systemctl", "show", "-p", "NeedDaemonReload", "--", *names],
+                               capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return False
+    return "NeedDaemonReload=yes" in asked.stdout
+
+
+def commands(params, changes, late):
     """What must succeed once the files are in place: tests first, then what makes the change felt."""
     reload = []
-    if params["daemon_reload"] and any("/systemd/" in entry.path for entry, _seen in changes):
+    if late or (params["daemon_reload"] and any("/systemd/" in entry.path for entry, _seen in changes)):
         reload = [["systemctl", "daemon-reload"]]
     return params["test"] + reload + params["after"]
 

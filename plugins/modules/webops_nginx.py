@@ -70,6 +70,7 @@ from ansible.module_utils.webops_place import Entry, Refused, Seen, ask, bring_b
 from ansible.module_utils.webops_record import Record
 from ansible.module_utils.webops_replaced import brought_back, is_kept, moved_aside, served, text_of
 from ansible.module_utils.webops_stage import test
+from ansible.module_utils.webops_unbroken import is_due, until_felt
 
 ROOT = "/etc/nginx"
 CERTIFICATES = "/etc/webops/certs"
@@ -89,18 +90,20 @@ def main():
     )
     try:
         with held("nginx"):
-            changes = settle(module)
+            late = is_due("nginx")
+            changes = settle(module, late)
     except (Refused, Locked) as refused:
         module.fail_json(msg=str(refused), next=getattr(refused, "next", "Run this again."),
                          journal=getattr(refused, "journal", []))
     module.exit_json(
-        changed=bool(changes), paths=[entry.path for entry, _seen in changes],
-        webops_summary=in_words(changes, module.params["files"]),
+        changed=bool(changes) or late, paths=[entry.path for entry, _seen in changes],
+        webops_summary=in_words(changes, module.params["files"], late),
         diff=[difference(entry, seen) for entry, seen in changes if not is_kept(entry.path)] if module._diff else [],
     )
 
 
-def settle(module):
+def settle(module, late):
+    """What changes. `late`: files were replaced before, by a run that was killed, and nginx does not know."""
     record = Record(module.params["record"])
     version = nginx_version(module.check_mode)
     others = replaced(module.params)
@@ -111,7 +114,7 @@ def settle(module):
     refuse_taken(module.params["domains"], {entry.path for entry in entries} | {entry.path for entry, _seen in others})
     # What is new comes first: at no moment is there a configuration that lacks the domain.
     changes += others
-    if changes and not module.check_mode:
+    if (changes or late) and not module.check_mode:
         refuse_without_certificate(module.params["certificate"])
         test(changes, ROOT, FOLDERS)
         replace(changes)
@@ -127,12 +130,13 @@ def replaced(params):
     return moved_aside(params["replaces"], record.get("name", ""), folders, params["domains"])
 
 
-def in_words(changes, wishes):
+def in_words(changes, wishes, late):
     """What becomes of files of somebody else's, for a person who looks at the steps."""
     moved = [entry.path for entry, _seen in changes if is_kept(entry.path) and entry.state != "absent"]
     back = [entry.path for entry, _seen in changes if is_kept(entry.path) and entry.state == "absent"]
     stay = [os.path.join(ROOT, wish["path"]) for wish in wishes if is_a_site(wish)]
-    return "; ".join([*(f"what was there is kept as {path}" for path in moved),
+    return "; ".join([*(["nginx had not taken up the files of a run that was killed"] if late else []),
+                      *(f"what was there is kept as {path}" for path in moved),
                       *(f"what was kept as {path} is back" for path in back),
                       *(f"{path} stays on: somebody made a site of it" for path in stay)])
 
@@ -234,15 +238,16 @@ def refuse_without_certificate(name):
 
 def replace(changes):
     done = []
-    try:
-        for entry, seen in changes:
-            put(entry)
-            done.append(seen)
-        reload()
-    except BaseException:
-        for seen in reversed(done):
-            bring_back(seen)
-        raise
+    with until_felt("nginx"):
+        try:
+            for entry, seen in changes:
+                put(entry)
+                done.append(seen)
+            reload()
+        except BaseException:
+            for seen in reversed(done):
+                bring_back(seen)
+            raise
 
 
 def reload():

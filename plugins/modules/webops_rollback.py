@@ -9,8 +9,9 @@ short_description: Go back to a release that is still on the server
 description:
   - Runs as webops-deploy. Nothing is built. Code, variables and static files are those of the release; the address of
     the database and the secret key stay the current ones.
-  - With C(data) the database is brought back too, to the snapshot taken when that release was left. Meanwhile visitors
-    see a maintenance page. What was there is kept as a snapshot of the release that is left now.
+  - With C(data) the database is brought back too, to the snapshot taken when that release was left. Processes and jobs
+    end first; then visitors see a maintenance page. What was there is kept as a snapshot of the release that is left
+    now.
 options:
   name: {description: The resource., type: str, required: true}
   release:
@@ -44,9 +45,11 @@ import contextlib
 import os
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.webops_process import Processes
 from ansible.module_utils.webops_release import Releases, began
+from ansible.module_utils.webops_slot import Slots
 from ansible.module_utils.webops_snapshots import snapshot
-from ansible.module_utils.webops_switching import ARGUMENTS, Switch
+from ansible.module_utils.webops_switching import ARGUMENTS, Switch, alone
 from ansible.module_utils.webops_unit import Refused
 
 
@@ -63,17 +66,21 @@ def main():
         supports_check_mode=True,
     )
     try:
-        module.exit_json(**roll_back(module.params, module.check_mode))
+        with alone(module.params["name"], module.check_mode) as ended:
+            result = roll_back(module.params, module.check_mode, ended)
     except Refused as refused:
         module.fail_json(msg=str(refused), next=refused.next, journal=refused.journal, **refused.facts)
+    module.exit_json(**result)
 
 
-def roll_back(params, check):
+def roll_back(params, check, ended):
     releases = Releases(params["name"])
     target = choose(releases, params["release"])
+    if params["slots"]:
+        Processes(releases).refuse_uninstalled(target)
     if params["data"]:
-        return WithData(releases, target, params, check).run()
-    result = Switch(params, check, target).serve("serves again")
+        return WithData(releases, target, params, check).run(ended)
+    result = Switch(params, check, target, ended).serve("serves again")
     return {**result, "webops_plan": {"release": described(target)}}
 
 
@@ -113,18 +120,18 @@ class WithData:
         self.live = releases.live()
         if self.live["id"] == target["id"]:
             raise Refused(f"{target['id']} is the live release.", "Choose an earlier one, whose data is to come back.")
-        self.flag = os.path.join(releases.live_directory, "maintenance")
+        self.slots = Slots(releases)
+        self.switch, self.former = Switch(params, check, target), Switch(params, check, self.live)
 
-    def run(self):
+    def run(self, ended):
         lost = self._ask("count")
         facts = {"lost": lost, "webops_plan": {"release": described(self.target), "lost": lost}}
-        switch = Switch(self.params, self.check, self.target)
         if self.check:
-            return {**switch.serve(), **facts, "changed": True, "webops_summary": f"{self.target['id']} · {said(lost)}"}
+            return {**self.switch.serve(), **facts, "webops_summary": f"{self.target['id']} · {said(lost)}"}
+        self._end_processes(ended)
+        # From here on it is brought to an end, one way or the other, whatever becomes of the run.
         with self._maintenance():
-            self._stop()
-            # Counted again now that nobody writes any more.
-            lost = self._serve(switch)
+            lost = self._serve()
         return {"changed": True, "release": self.target["id"], **facts, "lost": lost,
                 "webops_summary": f"{self.target['id']} serves again with its data · {said(lost)}"}
 
@@ -134,30 +141,62 @@ class WithData:
         since = [one for one in served if one >= first and one[1] != self.live["id"]]
         return snapshot(self.releases, self.params, step=step, since=since, release=self.live["id"], **more)
 
+    def _end_processes(self, ended):
+        """While visitors are still served: a worker may take its time to finish what it began."""
+        processes = Processes(self.releases)
+        try:
+            processes.end()
+            processes.wait_for_end(ended)
+        except BaseException:
+            processes.follow(self.live, self.params["environment"])
+            raise
+
     @contextlib.contextmanager
     def _maintenance(self):
-        """nginx looks for this file with every request."""
-        with open(self.flag, "w"):
+        """nginx looks for this file with every request. It goes with the first that serves again."""
+        with open(self.slots.maintenance, "w"):
             pass
         try:
             yield
         finally:
-            os.unlink(self.flag)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.slots.maintenance)
 
-    def _stop(self):
-        Switch({**self.params, "slots": True}, False).stop()
-
-    def _serve(self, switch):
+    def _serve(self):
+        """Data first, then code. Where the code cannot follow, the data go back; once traffic moved, both stay."""
         restored = None
         try:
+            self.former.stop()
+            # It counts again, now that nobody writes any more.
             restored = self._ask("restore")
-            switch.serve()
+            self.switch.serve()
         except BaseException:
-            if restored:
-                self._ask("undo")
-            Switch(self.params, False, self.live).start()
+            if not self._has_turned():
+                self._go_back(restored)
             raise
         return restored
+
+    def _has_turned(self):
+        slot = self.slots.serving()
+        return bool(slot) and (self.slots.described(slot) or {}).get("release") == self.target["id"]
+
+    def _go_back(self, restored):
+        if restored:
+            try:
+                self._ask("undo")
+            except Refused:
+                # Whoever cancels a run stops its tasks on the server, this one too.
+                self._undo_at_last()
+        self.former.serve()
+
+    def _undo_at_last(self):
+        try:
+            self._ask("undo")
+        except Refused as refused:
+            raise Refused(f"Nothing serves, and the data of {self.live['id']} do not come back: {refused}",
+                          f"Those of {self.target['id']} are in place: correct what keeps it from serving, then roll "
+                          f"back to it without its data. Those of {self.live['id']} are kept as its snapshot.",
+                          refused.journal) from None
 
 
 def said(lost):

@@ -10,6 +10,7 @@ description:
   - Runs as webops-deploy. PostgreSQL's own programs run as the app's user, in the one-shot unit C(snapshot).
   - The snapshot has the name of the release that serves and lies in C(shared/snapshots), where only the app reads.
     It is kept as long as that release.
+  - Where a deploy failed after migrations, the snapshot from before the first of them stays.
 options:
   name: {description: The resource., type: str, required: true}
   step:
@@ -34,7 +35,7 @@ release:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.webops_release import Releases
+from ansible.module_utils.webops_release import Releases, began
 from ansible.module_utils.webops_snapshots import snapshot
 from ansible.module_utils.webops_unit import Refused
 
@@ -53,16 +54,22 @@ def main():
     )
     params = module.params
     releases = Releases(params["name"])
-    left = params["release"] or (releases.live() or {}).get("id", "")
+    live = releases.live() or {}
+    left = params["release"] or live.get("id", "")
     save = params["step"] == "save"
     if not left or module.check_mode:
         module.exit_json(changed=bool(left) and save, release=left)
     try:
-        result = snapshot(releases, params, step=params["step"], release=left)
+        result = snapshot(releases, params, step=params["step"], release=left, began=began(live))
     except Refused as refused:
         module.fail_json(msg=str(refused), next=refused.next, journal=refused.journal)
-    words = f"{size(result['bytes'])}, with release {left}" if save else ""
-    module.exit_json(changed=save, release=left, webops_summary=words)
+    module.exit_json(changed=save, release=left, webops_summary=in_words(result, left) if save else "")
+
+
+def in_words(result, left):
+    if "kept" in result:
+        return f"the one of {result['kept']} stays, from before an earlier try to leave release {left}"
+    return f"{size(result['bytes'])}, with release {left}"
 
 
 def size(number):

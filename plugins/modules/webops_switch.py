@@ -49,7 +49,7 @@ probe:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.webops_switching import ARGUMENTS, Switch
+from ansible.module_utils.webops_switching import ARGUMENTS, Switch, alone
 from ansible.module_utils.webops_unit import Refused
 
 
@@ -65,17 +65,19 @@ def main():
         supports_check_mode=True,
     )
     try:
-        module.exit_json(**switch(module.params, module.check_mode))
+        with alone(module.params["name"], module.check_mode) as ended:
+            result = switch(module.params, module.check_mode, ended)
     except Refused as refused:
         module.fail_json(msg=str(refused), next=refused.next + stands(module.params["migrated"]),
                          journal=refused.journal, **refused.facts)
+    module.exit_json(**result)
 
 
-def switch(params, check):
+def switch(params, check, ended):
     release, action = params["release"], params["action"]
     if check and action == "release" and not (release or {}).get("project"):
         return {"changed": True, "release": "", "msg": "follows: the release is built first"}
-    one = Switch(params, check, release)
+    one = Switch(params, check, release, ended)
     if action == "release":
         return one.serve(follows=params["follows"])
     return {"restart": one.restart, "stop": one.stop, "start": one.start}[action]()

@@ -121,7 +121,27 @@ class Snapshot:
 
 
 def save(wanted):
-    """Keep the database as release `release` knows it; an earlier snapshot of that release is replaced."""
+    """Keep the database as release `release` knows it.
+
+    Where that was done since it `began` to serve, and something was migrated since, a deploy failed in between: what is
+    there now is not the release's any more, and the snapshot from before stays.
+    """
+    snapshot, counters = Snapshot(wanted, wanted["release"]), Database(wanted["variable"]).counters()
+    notes = snapshot.read_notes()
+    if (not snapshot.exists() or notes.get("at", 0) < seconds(wanted["began"])
+            or notes.get("migrated") == migrations(counters)):
+        return keep(wanted)
+    snapshot.write_notes(**{**notes, "before": counters})
+    return {"kept": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(notes["at"]))}
+
+
+def migrations(counters):
+    """Another number where Django's list of applied migrations was changed."""
+    return sum(number for table, number in counters.items() if table.endswith(".django_migrations"))
+
+
+def keep(wanted):
+    """Keep the database as it is under the name of `release`; an earlier snapshot of that release is replaced."""
     database = Database(wanted["variable"])
     os.makedirs(wanted["directory"], mode=0o700, exist_ok=True)
     refuse_full_disk(database, wanted["directory"])
@@ -134,7 +154,8 @@ def save(wanted):
     finally:
         if os.path.exists(f"{snapshot.dump}.new"):
             os.unlink(f"{snapshot.dump}.new")
-    snapshot.write_notes(at=time.time(), counters=database.counters())
+    counters = database.counters()
+    snapshot.write_notes(at=time.time(), counters=counters, before=counters, migrated=migrations(counters))
     return {"bytes": os.path.getsize(snapshot.dump), "seconds": round(time.monotonic() - began, 1)}
 
 
@@ -148,9 +169,14 @@ def refuse_full_disk(database, directory):
 
 
 def mark(wanted):
-    """Count writes from here: what migrations wrote themselves is not lost by going back."""
+    """What migrations wrote since `save` is not lost by going back, and not counted."""
     snapshot = Snapshot(wanted, wanted["release"])
-    snapshot.write_notes(**{**snapshot.read_notes(), "counters": Database(wanted["variable"]).settled_counters()})
+    notes, now = snapshot.read_notes(), Database(wanted["variable"]).settled_counters()
+    first, before = notes.get("counters", {}), notes.get("before", {})
+    # Counters begin anew with a table, and when PostgreSQL's statistics are lost; here and in `count`.
+    counters = {table: number - before.get(table, 0) + first.get(table, 0) if number >= before.get(table, 0) else number
+                for table, number in now.items()}
+    snapshot.write_notes(**{**notes, "counters": counters})
     return {}
 
 
@@ -161,9 +187,7 @@ def count(wanted):
     """
     snapshot = Snapshot(wanted, chosen(wanted))
     notes = snapshot.read_notes()
-    before = notes.get("counters", {})
-    now = Database(wanted["variable"]).counters()
-    # Counters begin anew with a table, and when PostgreSQL's statistics are lost.
+    before, now = notes.get("counters", {}), Database(wanted["variable"]).counters()
     since = {table: number - before.get(table, 0) if number >= before.get(table, 0) else number
              for table, number in now.items()}
     written = {table: number for table, number in since.items() if number}
@@ -192,7 +216,7 @@ def seconds(moment):
 def restore(wanted):
     """Bring the data back, in one transaction: all of it or nothing. What is there now is kept as that of `release`."""
     lost = count(wanted)
-    save(wanted)
+    keep(wanted)
     bring_back(wanted, lost["snapshot"])
     return lost
 

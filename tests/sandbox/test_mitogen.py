@@ -149,6 +149,25 @@ def test_cancel_leaves_no_process_here_and_no_python_there(plays: Plays, moment:
     plays.on_server("pkill", "-f", "sleep 4711")
 
 
+@pytest.mark.parametrize("user", ["root", "debian"])
+def test_a_step_that_was_begun_comes_to_its_end_when_its_play_is_ended(plays: Plays, user: str) -> None:
+    """Else a file would be new, what reads it as before, and the next play would see nothing to do."""
+    home = plays.on_server("getent", "passwd", user).split(":")[5]
+    wish = {"files": [{"path": f"{home}/wish", "content": "# webops\n", "mode": "0644"}],
+            "after": [["sh", "-c", f"while [ ! -e {home}/go ]; do sleep 0.1; done"], ["touch", f"{home}/felt"]]}
+    argv = plays.command([{"webops_files": wish, "become": user != "root", "become_user": user}])
+    running = subprocess.Popen(argv, cwd=REPOSITORY, env=plays.environment(), stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL, start_new_session=True)
+    wait("the file is there", lambda: plays.on_server("ls", f"{home}/wish"))
+    running.terminate()
+    running.wait(timeout=20)
+    # All that Mitogen and sudo do to what is left at the other end, they have done by then.
+    time.sleep(6)
+    plays.on_server("touch", f"{home}/go")
+    wait("no Python of the play is left on the server", lambda: not plays.on_server("pgrep", "-f", "mitogen"))
+    assert plays.on_server("ls", f"{home}/wish", f"{home}/felt").split() == [f"{home}/felt", f"{home}/wish"]
+
+
 def below(pid: int) -> list[psutil.Process]:
     return psutil.Process(pid).children(recursive=True)
 

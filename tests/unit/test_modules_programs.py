@@ -331,6 +331,58 @@ def test_the_data_that_comes_back_is_of_the_time_when_the_release_was_left_last(
     assert snapshot.chosen(wanted) == "first"
 
 
+class Written:
+    """A database of one table, in which migrations and visitors write rows."""
+
+    rows, applied = 0, 1
+
+    def __init__(self, _variable=None):
+        pass
+
+    def run(self, *argv):
+        Path(argv[-1].removeprefix("--file=")).write_text(f"{Written.rows} rows")
+
+    def counters(self):
+        return {"public.book": Written.rows, "public.django_migrations": Written.applied}
+
+    settled_counters = counters
+
+
+def test_the_snapshot_from_before_the_first_migration_stays(program, monkeypatch, tmp_path):
+    snapshot = program("snapshot")
+    monkeypatch.setattr(snapshot, "Database", Written)
+    monkeypatch.setattr(snapshot, "refuse_full_disk", lambda *_more: None)
+    began = snapshot.time.time() - 3600
+    wanted = {"directory": str(tmp_path), "release": "r1", "variable": "X", "since": [["", "r1"]],
+              "began": snapshot.time.strftime("%Y-%m-%dT%H:%M:%SZ", snapshot.time.gmtime(began))}
+    dump = tmp_path / "r1.dump"
+
+    def deploy(migrations, rows):
+        told = snapshot.save(wanted)
+        monkeypatch.setattr(Written, "applied", Written.applied + migrations)
+        monkeypatch.setattr(Written, "rows", Written.rows + rows)
+        snapshot.mark(wanted)
+        return told
+
+    def write(rows):
+        monkeypatch.setattr(Written, "rows", Written.rows + rows)
+
+    write(10)
+    deploy(0, 0)
+    write(2)
+    assert "bytes" in deploy(1, 100), "nothing was migrated until then, so the newer one is worth more"
+    assert dump.read_text() == "12 rows"
+    write(3)
+    assert "kept" in deploy(1, 1000)
+    assert "kept" in deploy(0, 0)
+    write(4)
+    assert dump.read_text() == "12 rows"
+    assert snapshot.count(wanted)["tables"] == {"public.book": 7}, "what visitors wrote, and no migration"
+    wanted["began"] = snapshot.time.strftime("%Y-%m-%dT%H:%M:%SZ", snapshot.time.gmtime(began + 7200))
+    assert "bytes" in deploy(1, 0), "it began to serve anew"
+    assert dump.read_text() == "1119 rows"
+
+
 def test_a_cache_that_grew_beyond_its_bound_is_emptied_and_what_releases_share_is_not_counted(program, tmp_path):
     bound, cache = program("caches").bound, tmp_path / "cache"
     (cache / "uv").mkdir(parents=True)

@@ -36,6 +36,7 @@ postgresql = load("plugins/module_utils/webops_postgresql.py", "ansible.module_u
 replaced = load("plugins/module_utils/webops_replaced.py", "ansible.module_utils.webops_replaced")
 default = load("plugins/module_utils/webops_default.py", "ansible.module_utils.webops_default")
 stage = load("plugins/module_utils/webops_stage.py", "ansible.module_utils.webops_stage")
+unbroken = load("plugins/module_utils/webops_unbroken.py", "ansible.module_utils.webops_unbroken")
 quoting = load("plugins/filter/nginx.py", "webops_filter_nginx")
 nginx = load("plugins/modules/webops_nginx.py", "webops_module_nginx")
 

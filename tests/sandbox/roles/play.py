@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,10 +67,12 @@ class Played:
 
 
 def play(kind: str, name: str, values: dict[str, Any], login: Login, place: Path, *, action: str = "main",
-         check: bool = False, plain: bool = False, server: str = "web", group: str = "") -> Played:
+         check: bool = False, plain: bool = False, server: str = "web", group: str = "",
+         until: Callable[[], object] | None = None) -> Played:
     """Run the kind's playbook for one resource. Files it needs are written into `place`.
 
-    An add-on's kind is the path of its playbook without the ending; `group` is its name then.
+    An add-on's kind is the path of its playbook without the ending; `group` is its name then. It is told to end when
+    `until` says so.
     """
     host = name if kind == "server" else f"{name}@{server}"
     inventory = place / "hosts.json"
@@ -80,8 +84,19 @@ def play(kind: str, name: str, values: dict[str, Any], login: Login, place: Path
             str(ROOT / "playbooks" / f"{kind}.yml"), "-e", f"@{given}", *(["--check", "--diff"] if check else [])]
     environment = {**os.environ, "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json", "ANSIBLE_FORCE_COLOR": "0",
                    "ANSIBLE_HOME": str(place / "ansible"), **({"WEBOPS_PLAIN": "1"} if plain else {})}
-    done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900, check=False)
-    return read(done.returncode, done.stdout + done.stderr, host)
+    with subprocess.Popen(argv, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True) as running:
+        while until and running.poll() is None:
+            if until():
+                running.terminate()
+                break
+            time.sleep(0.05)
+        try:
+            output, errors = running.communicate(timeout=900)
+        except BaseException:
+            running.kill()
+            raise
+    return read(running.returncode, output + errors, host)
 
 
 def read(code: int, output: str, host: str) -> Played:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -35,10 +35,11 @@ class App:
             "django_app_health_path": "/healthz",
         }
 
-    def play(self, action: str = "main", check: bool = False, **more: Any) -> Played:
+    def play(self, action: str = "main", check: bool = False, until: Callable[[], object] | None = None,
+             **more: Any) -> Played:
         account = "webops-admin" if action in ("main", "remove") else "webops-deploy"
         return self.ready.play("django_app", self.name, {**self.values, **more}, account=account, action=action,
-                               check=check)
+                               check=check, until=until)
 
     def rehearse(self, action: str = "main", **more: Any) -> Played:
         return self.play(action, check=True, **more)
@@ -260,6 +261,19 @@ def test_stop_start_and_reboot(app: App) -> None:
     active = app.ready.run("systemctl", "is-active", "wo-guestbook@a.service", "wo-guestbook@b.service", check=False)
     assert active.split().count("active") == 1
     assert app.succeed("deploy").changed == []
+
+
+def test_what_a_killed_run_wrote_and_told_nobody_is_told_by_the_next_apply(app: App) -> None:
+    app.succeed()
+    app.ready.run("touch", "/etc/systemd/system/wo-guestbook@.service", "/run/webops-due-nginx")
+    planned = app.rehearse()
+    applied = app.succeed()
+    assert planned.changed == applied.changed
+    assert applied.changed[:1] == ["Install the units of the app and the right to start them"]
+    assert "Let nginx serve the domain" in applied.changed
+    needs = app.ready.run("systemctl", "show", "-p", "NeedDaemonReload", "wo-guestbook@*.service")
+    assert "NeedDaemonReload=yes" not in needs
+    assert app.rehearse().changed == []
 
 
 def test_hostile_values_arrive_as_they_are(app: App) -> None:

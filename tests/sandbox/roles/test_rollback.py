@@ -24,6 +24,20 @@ class Migration(migrations.Migration):
     operations = [migrations.AddField("message", "place", models.TextField(null=True)),
                   migrations.RunSQL("update book_message set text = 'overwritten by a bad migration'")]
 """
+RAISE = """
+from django.db import migrations
+
+class Migration(migrations.Migration):
+    dependencies = [("book", "0002_place")]
+    operations = [migrations.RunSQL("select no_such_thing")]
+"""
+ADD_MORE = """
+from django.db import migrations, models
+
+class Migration(migrations.Migration):
+    dependencies = [("book", "0002_place")]
+    operations = [migrations.AddField("message", "more", models.TextField(null=True))]
+"""
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +95,14 @@ def test_a_bad_migration_is_undone_with_its_data_in_one_command(app: App) -> Non
     # PostgreSQL's counters follow a connection that stays open by up to ten seconds.
     app.ready.run("sleep", "11")
     before = app.release()["id"]
-    app.repository.commit("A bad migration", {"book/migrations/0002_place.py": ADD_PLACE})
+    app.repository.commit("Two bad migrations", {"book/migrations/0002_place.py": ADD_PLACE,
+                                                 "book/migrations/0003_more.py": RAISE})
+    assert app.play("deploy").failed == "Migrate the database"
+    # The first one was applied: the database is not as the release knows it any more.
+    app.repository.commit("One that raises no more", {"book/migrations/0003_more.py": ADD_MORE})
     deployed = app.succeed("deploy")
     assert {"Keep the database as it is", "Migrate the database"} <= set(deployed.changed)
+    assert "stays, from before an earlier try" in deployed.results["Keep the database as it is"]["webops_summary"]
     assert rows(app) == ["overwritten by a bad migration"]
     assert write_message(app, "Bob", "After it") == "302"
     app.ready.run("sleep", "11")
@@ -100,7 +119,7 @@ def test_a_bad_migration_is_undone_with_its_data_in_one_command(app: App) -> Non
     assert json.loads(app.get("/healthz"))["status"] == "ok"
     assert write_message(app, "Cleo", "It works again") == "302"
     assert set(seen.answers) <= {"200", "503"} and "503" in seen.answers, seen.answers
-    app.repository.undo()
+    app.repository.git("revert", "--no-edit", "HEAD", "HEAD~1")
 
 
 DROP_TEXT = """
@@ -128,6 +147,62 @@ def test_a_migration_that_takes_something_away_waits_for_a_confirmation(app: App
     app.succeed("rollback", django_app_rollback_data=True)
     assert "Still here" in rows(app)
     app.repository.undo()
+
+
+def test_a_rollback_with_its_data_comes_to_its_end_when_its_run_is_ended(app: App) -> None:
+    before = app.release()["id"]
+    app.repository.commit("A bad migration", {"book/migrations/0002_place.py": ADD_PLACE})
+    app.succeed("deploy")
+    assert set(rows(app)) == {"overwritten by a bad migration"}
+    page = f"/srv/webops/{app.name}/live/maintenance"
+    # What is to be kept first has to wait for this.
+    busy = threading.Thread(target=app.ready.run, args=(
+        "runuser", "-u", "postgres", "--", "psql", "-Xqc",
+        "begin; lock table book_message in access exclusive mode; select pg_sleep(8)", "goback_db"))
+    busy.start()
+    ended = app.play("rollback", django_app_rollback_data=True, until=lambda: app.ready.run("ls", page, check=False))
+    assert ended.code != 0
+    assert app.get("/", "-o", "/dev/null", "-w", "%{http_code}") == "503", "the database still waits"
+    busy.join()
+    nothing_of_a_play_is_left(app)
+    assert app.ready.run("ls", page, check=False) == ""
+    assert json.loads(app.get("/healthz"))["status"] == "ok"
+    assert app.release()["id"] == before and "overwritten by a bad migration" not in rows(app)
+    assert one_slot(app)
+    app.repository.undo()
+    assert app.succeed("rollback", check=True, django_app_release=before).changed == []
+
+
+def test_a_deploy_whose_run_is_ended_takes_its_release_back(app: App) -> None:
+    before = app.release()["id"]
+    app.repository.edit("Slow", "book/views.py", "    with connection",
+                        '    __import__("time").sleep(60)\n    with connection')
+    ended = app.play("deploy", django_app_request_timeout=2, django_app_health_timeout=60,
+                     until=lambda: active(app) == 2)
+    app.repository.undo()
+    assert ended.code != 0
+    nothing_of_a_play_is_left(app)
+    assert one_slot(app) and app.release()["id"] == before
+    assert json.loads(app.get("/healthz"))["status"] == "ok"
+
+
+def one_slot(app: App) -> bool:
+    """Whether just the slot runs that traffic goes to, now and after a reboot."""
+    live = f"/srv/webops/{app.name}/live"
+    pointed = app.ready.run("readlink", f"{live}/sock").strip()[-6]
+    described = [slot for slot in "ab" if app.ready.run("ls", f"{live}/{slot}", check=False)]
+    return described == [pointed] and active(app) == 1
+
+
+def active(app: App) -> int:
+    units = [f"wo-{app.name}@{slot}.service" for slot in "ab"]
+    return app.ready.run("systemctl", "is-active", *units, check=False).split().count("active")
+
+
+def nothing_of_a_play_is_left(app: App) -> None:
+    """Wait for the end of what a module had begun."""
+    while app.ready.run("pgrep", "-u", "webops-deploy", "-f", "mitogen", check=False):
+        time.sleep(0.1)
 
 
 class Watch:
