@@ -65,9 +65,9 @@ def clean(kind: Kind, action: str, given: Mapping[str, Any], *, partial: bool = 
             cleaned = _clean_one(parameter, value, parameter.key, problems)
         (secrets if parameter.secret else values)[name] = cleaned
     if not partial:
-        known = known_secrets or {}
+        there = {**(known_secrets or {}), **values, **secrets}
         problems += [Problem(one.key, "required", f"{one.label} is needed.") for one in spec.parameters
-                     if one.required and {**known, **values, **secrets}.get(one.name) in (None, "", [])
+                     if one.required and there.get(one.name) in (None, "", [])
                      and one.key not in {problem.parameter for problem in problems}]
     if problems:
         raise Refused(problems)

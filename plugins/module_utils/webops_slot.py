@@ -71,7 +71,7 @@ class Slots:
 
     def occupied(self, slot):
         """Whether something is meant to run there, or runs there still."""
-        return os.path.lexists(self.description(slot)) or self._runs(slot)
+        return self.is_meant_to_run(slot) or self._runs(slot)
 
     def _runs(self, slot):
         return any(state(unit) not in ("inactive", "failed") for unit in self.units(slot))
