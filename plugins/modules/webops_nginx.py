@@ -251,12 +251,12 @@ def replace(changes):
 
 
 def reload():
-    """Let nginx take it up, and wait for its new workers: whoever asks next gets the new configuration."""
+    """Let nginx take it up; wait until only new workers accept, so that whoever asks next gets what is new."""
     before = workers()
     verb = "reload" if before else "start"
     ask(["systemctl", verb, "nginx.service"], f"nginx did not {verb}; the old configuration is back in place.")
-    until = time.monotonic() + 5
-    while time.monotonic() < until and not workers() - before:
+    until = time.monotonic() + 30
+    while time.monotonic() < until and (not workers() - before or any(map(accepts, before))):
         time.sleep(0.02)
 
 
@@ -268,6 +268,15 @@ def workers():
             return set(file.read().split())
     except (OSError, ValueError):
         return set()
+
+
+def accepts(worker):
+    """An old worker takes new connections until it says in its title that it is shutting down, or is gone."""
+    try:
+        with open(f"/proc/{worker}/cmdline", encoding="ascii", errors="replace") as file:
+            return "worker process" in (title := file.read()) and "shutting down" not in title
+    except OSError:
+        return False
 
 
 def difference(entry, seen):

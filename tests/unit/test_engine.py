@@ -231,7 +231,7 @@ class Answers(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path == "/metrics":
             gauges = f"vllm:num_requests_running{{engine=\"0\"}} {self.server.under_way}\n" \
-                "vllm:num_requests_waiting{engine=\"0\"} 0.0\n" \
+                "vllm:num_requests_waiting{engine=\"0\"} 0.0\nvllm:num_requests_waiting{engine=\"1\"} +Inf\n" \
                 "vllm:num_requests_waiting_by_reason{engine=\"0\",reason=\"capacity\"} 7.0\n"
             return self.say(200, gauges)
         return self.say(200, json.dumps({"data": [{"id": "tiny"}]}))

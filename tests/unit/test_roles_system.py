@@ -119,6 +119,27 @@ def test_names_that_are_served_are_found() -> None:
     assert nginx.served(text) == {"a.example.org", "b.example.org", "c.example.org"}
 
 
+def test_a_reload_is_over_when_no_old_worker_accepts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An old worker goes on accepting for a while after the new ones are there; its title says when that is over."""
+    monkeypatch.setattr(nginx, "ask", lambda *_words: None)
+    titles = ("nginx: worker process", "nginx: worker process is shutting down", "nginx: cache manager process")
+    processes = [subprocess.Popen([title, "60"], executable="/bin/sleep") for title in titles]
+    pids = {str(process.pid) for process in processes}
+    try:
+        monkeypatch.setattr(nginx, "workers", iter([pids, {"1"}, {"1"}, {"1"}]).__next__)
+        accepting = iter([True, False])
+        old, accepts = str(processes[0].pid), nginx.accepts
+        monkeypatch.setattr(nginx, "accepts", lambda pid: next(accepting) if pid == old else accepts(pid))
+        nginx.reload()
+        assert next(accepting, None) is None, "it did not wait for the old worker"
+        assert [accepts(str(process.pid)) for process in processes] == [True, False, False]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    assert not accepts(old)
+
+
 def test_a_password_becomes_what_postgresql_stores() -> None:
     # RFC 7677's own example: user `user`, password `pencil`.
     import base64
