@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from sandbox.errors import SandboxError
 from tests.bench import recording, report
 from tests.bench.ground import Ground, ground
+from tests.bench.report import Wanted
 from tests.bench.ways import Failed, PlainAnsible, Pyinfra, Script, Way, WebOps
 
 FIRST, NOTHING, CODE = "first deploy", "redeploy, nothing new", "redeploy, new code"
@@ -17,6 +18,14 @@ NEEDS, BACK = "redeploy, new requirements", "rollback"
 #: What the redeploy with new requirements needs more.
 MORE = ("markdown==3.10", "pillow==12.0.0")
 RECORDING = "what recording costs: apply, nothing to change"
+WANTED = (
+    Wanted(FIRST, PlainAnsible.name, 0.4),
+    Wanted(NOTHING, Script.name, 4, over=True), Wanted(NOTHING, Pyinfra.name, 1),
+    Wanted(CODE, Script.name, 4, over=True), Wanted(CODE, Pyinfra.name, 1),
+    Wanted(NEEDS, Script.name, 1.5),
+    Wanted(BACK, Script.name, 4, over=True), Wanted(BACK, Pyinfra.name, 1),
+    Wanted(RECORDING, recording.BARE, 1.05),
+)
 WAYS: dict[str, type[Way]] = {"webops": WebOps, "plain": PlainAnsible, "script": Script, "pyinfra": Pyinfra}
 
 
@@ -31,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (SandboxError, Failed) as error:
         print(error, file=sys.stderr)
         return 1
-    text = report.tables(measured)
+    text = report.tables(measured, WANTED)
     print(text)
     if options.write:
         report.write(text)

@@ -22,6 +22,9 @@ from tests.bench.ground import Ground
 from tests.bench.ways import Failed, WebOps, values
 from tests.panels import Embedded
 
+#: The way without a panel.
+BARE = "ansible-playbook, bare"
+
 
 @dataclass
 class Recorded:
@@ -77,12 +80,12 @@ def rounds(ground: Ground, count: int) -> dict[str, list[float]]:
     """A B A B …: the app is there and stays as it is, so that every round does the same."""
     bare = Bare(ground)
     bare.first()
-    found: dict[str, list[float]] = {"WebOps, recorded": [], "ansible-playbook, bare": []}
+    found: dict[str, list[float]] = {"WebOps, recorded": [], BARE: []}
     with recorder(ground) as recorded:
         recorded.apply()
         for number in range(count):
             found["WebOps, recorded"].append(recorded.apply())
-            found["ansible-playbook, bare"].append(bare.apply())
+            found[BARE].append(bare.apply())
             print(f"round {number + 1} · " + " · ".join(f"{name} {times[-1]:.2f} s" for name, times in found.items()),
                   flush=True)
     return found

@@ -7,6 +7,8 @@ import platform
 import re
 import statistics
 import time
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.place import REPOSITORY
@@ -16,8 +18,26 @@ PAGE = REPOSITORY / "docs/performance.md"
 BEGIN, END = "<!-- measured -->", "<!-- end of measured -->"
 
 
-def tables(measured: Measured) -> str:
-    """One table per step: the first way is ours, and every other is compared with it."""
+@dataclass(frozen=True)
+class Wanted:
+    """How long a step of ours may take: at most `limit` times another way, or (`over`) so many seconds longer."""
+
+    step: str
+    way: str
+    limit: float
+    over: bool = False
+
+    def row(self, measured: Measured) -> str:
+        ways = measured[self.step]
+        ours, other = statistics.median(next(iter(ways.values()))), statistics.median(ways[self.way])
+        reached = ours - other if self.over else ours / other
+        unit = "s longer" if self.over else "×"
+        held = "yes" if round(reached, 2) <= self.limit else "no"
+        return f"| {self.step}, beside {self.way} | {self.limit:.2f} {unit} | {reached:.2f} {unit} | {held} |"
+
+
+def tables(measured: Measured, wanted: Iterable[Wanted] = ()) -> str:
+    """One table per step: the first way is ours, and every other is compared with it. At last what was wanted."""
     parts = [f"Measured on {time.strftime('%Y-%m-%d')}: {machine()}."]
     for step, ways in measured.items():
         ours = statistics.median(next(iter(ways.values())))
@@ -25,6 +45,10 @@ def tables(measured: Measured) -> str:
         parts.append(f"**{step[0].upper()}{step[1:]}** (seconds, {rounds} rounds side by side)")
         parts.append("| way | median | from – to | WebOps ÷ this |\n|---|---|---|---|\n" + "\n".join(
             row(name, seconds, ours) for name, seconds in ways.items()))
+    rows = [one.row(measured) for one in wanted if one.way in measured.get(one.step, {})]
+    if rows:
+        parts.append("**Wanted and reached**")
+        parts.append("| | at most | reached | held |\n|---|---|---|---|\n" + "\n".join(rows))
     return "\n\n".join(parts)
 
 

@@ -126,7 +126,8 @@ def test_by_hand_it_is_a_host_on_each_server(fleet: Fleet) -> None:
     done = subprocess.run([program, "-i", "inventory/panel.webops.yml", "--list"], cwd=ROOT, check=False, text=True,
                           env=fleet.world.environment, capture_output=True)
     found = json.loads(done.stdout)
-    assert found["static_site"]["hosts"] == [f"site@{FIRST}", f"site@{SECOND}"], done.stderr
+    ours = [one for one in found["static_site"]["hosts"] if one.startswith("site@")]
+    assert ours == [f"site@{FIRST}", f"site@{SECOND}"], done.stderr
     assert found["web"]["hosts"] == [FIRST, SECOND]
     facts = found["_meta"]["hostvars"][f"site@{SECOND}"]
     assert facts["ansible_host"]["__ansible_unsafe"] == fleet.servers[SECOND].server.address
