@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from cli import options
-from cli.doors import Remote, Wish, door
+from cli.doors import Door, Remote, Wish, door
 from cli.exits import Exit, Stop
 
 _NAME = re.compile(r"[a-z](?:-?[a-z0-9])+")
@@ -41,18 +41,36 @@ class Verb(click.Command):
     def make_context(self, info_name: str | None, args: list[str], parent: click.Context | None = None,
                      **extra: Any) -> click.Context:
         assert self.name
-        name = next((one for one in _before_dashes(args) if _NAME.fullmatch(one)), None)
-        if name is None:
+        names = [one for one in _before_dashes(args) if _NAME.fullmatch(one)]
+        if not names:
             return super().make_context(info_name, args, parent, **extra)
         source = door(parent)
-        resource = source.resource(name)
-        kind = source.kind(resource["kind"])
+        resource = _first_there(source, names)
+        name, kind = resource["name"], source.kind(resource["kind"])
         action = self.name.replace("-", "_")
         if action not in kind["actions"]:
             verbs = ", ".join(one.replace("_", "-") for one in kind["actions"] if one != "main")
             raise Stop(f"{name} is a {kind['label']}, which has no action '{self.name}'.", Exit.USAGE,
                        next_step=f"it has: apply, {verbs}")
         return for_action(kind, action).make_context(info_name, args, parent, **extra)
+
+
+def _first_there(source: Door, names: list[str]) -> dict[str, Any]:
+    """The resource that is meant: a word before it may be the value of an option."""
+    wrong: list[Stop] = []
+    for name in names:
+        try:
+            return source.resource(name)
+        except Stop as stop:
+            if stop.code != "not_found":
+                raise
+            wrong.append(stop)
+    raise wrong[0]
+
+
+def _no_name(name: str) -> None:
+    raise Stop(f"There is no resource '{name}': names are made of a-z, 0-9 and hyphens.", Exit.REFUSED,
+               next_step="`webops list` shows the names that there are", code="not_found")
 
 
 def _before_dashes(args: list[str]) -> list[str]:
@@ -63,7 +81,7 @@ def verb(name: str) -> Verb:
     """The command of an action, before it is known what it is called on."""
     return Verb(name, params=[click.Argument(["name"], required=True)],
                 help=f"Do '{name}' to the resource NAME. `webops {name} NAME --help` shows the options that its "
-                     f"kind has for it.", callback=lambda name: None)
+                     f"kind has for it.", callback=_no_name)
 
 
 #: What is done with what was asked for: (context, kind, action, parameters).

@@ -167,5 +167,8 @@ def panel() -> Panel:
 
 
 def part(name: str) -> str:
-    """A name as one part of a path, whatever it contains."""
+    """A name as one part of a path. Stop: no name is made so, and the path would be another one."""
+    if name in ("", ".", "..") or "/" in name:
+        raise Stop(f"'{name}' cannot be a name: no name is empty, has a slash or is made of dots alone.", Exit.REFUSED,
+                   next_step="`webops list` and `webops server list` show those there are", code="invalid_name")
     return quote(name, safe="")

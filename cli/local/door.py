@@ -198,7 +198,7 @@ class Local:
             raise Stop(f"{name} is not on {server}.", Exit.REFUSED, next_step="webops list --local")
         if found is None:
             raise Stop(f"There is no resource '{name}' in {self.inventory.hosts_file.name}.", Exit.REFUSED,
-                       next_step="webops list --local")
+                       next_step="webops list --local", code="not_found")
         return found
 
     def _check_domains(self, kind: Kind, new: Resource) -> None:

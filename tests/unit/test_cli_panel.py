@@ -84,6 +84,26 @@ def test_what_there_is_is_listed(signed_in: str) -> None:
     assert "SHA256:" in webops("server", "show", "web1").output
 
 
+@pytest.mark.parametrize("name", ["", "..", "../users", "a/b"])
+def test_what_cannot_be_a_name_asks_for_no_other_address(signed_in: str, name: str) -> None:
+    for words in (("status", name), ("server", "show", name), ("apply", "django_app", name)):
+        done = webops(*words)
+        assert done.exit_code == Exit.REFUSED and f"'{name}' cannot be a name" in done.output, done.output
+
+
+@pytest.mark.parametrize("name", ["", "..", "Guestbook", "guest_book", "guestbook/"])
+def test_an_action_on_what_cannot_be_a_name_is_refused(signed_in: str, name: str) -> None:
+    done = webops("restart", name)
+    assert done.exit_code == Exit.REFUSED and f"There is no resource '{name}'" in done.output, done.output
+
+
+def test_an_option_may_stand_before_the_name(signed_in: str) -> None:
+    done = webops("restart", "--timeout", "60", "--on", "web1", "guestbook", "--check", "--no-wait")
+    assert done.exit_code == Exit.OK and "is queued" in done.output, done.output
+    none = webops("restart", "--on", "web1", "nosuch")
+    assert none.exit_code == Exit.REFUSED and "There is no resource" in none.output
+
+
 def test_values_are_written_and_secrets_only_when_asked_for(signed_in: str, tmp_path: Path) -> None:
     plain = webops("values", "guestbook").output
     assert "--- !unsafe" in plain and "sentry.example.org" not in plain
