@@ -9,7 +9,7 @@ from typing import Any
 from flask import Blueprint, Response, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from panel.link import chats
+from panel.link import apikeys, chats
 from panel.link.client import LinkDown, LinkError
 from panel.runs import figures, groups
 from panel.store.db import now
@@ -83,10 +83,25 @@ def _whole(text: str) -> int | None:
     return int(text)
 
 
+@blueprint.get("/resources/<name>/api-keys/revocation")
+@signed_in
+def revocation(name: str) -> str | tuple[str, int]:
+    resource = _resource(name, "keys")
+    try:
+        key = apikeys.name(request.args.get("key", ""))
+    except LinkError as wrong:
+        return _keys(resource, wrong=wrong), 404
+    return render_template(
+        "confirm.html", here="resources", heading=f"Revoke the key '{key}'", word="", button="Revoke it",
+        lead=f"Who sends it to {name} is refused from the next request on; what is being answered comes to its end. It "
+             "does not come back: another key has to be made and given to those who used this one.",
+        back=url_for("desk.keys", name=name))
+
+
 @blueprint.post("/resources/<name>/api-keys/revocation")
 @signed_in
 def revoke_key(name: str) -> AnyResponse | tuple[str, int]:
-    resource, key = _resource(name, "keys"), request.form.get("key", "")
+    resource, key = _resource(name, "keys"), request.args.get("key", "")
     try:
         offers.revoke_key(resource, key, current_actor())
     except LinkError as wrong:

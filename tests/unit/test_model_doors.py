@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
@@ -212,8 +213,13 @@ def test_keys_in_a_browser(ada: FlaskClient, model: Modelled) -> None:
     assert text[1] not in again and "website" in again and "60 requests" in again
     wrong = send(ada, "/resources/chat/api-keys", name="website", requests_per_minute="many")
     assert wrong.status_code == 422 and "A limit is a whole number" in wrong.text and 'value="many"' in wrong.text
-    gone = send(ada, "/resources/chat/api-keys/revocation", "/resources/chat/api-keys", key="website")
-    assert gone.status_code == 303
+    page = re.search(r'href="([^"]+revocation[^"]+)"', again)
+    assert page
+    asked = html.unescape(ada.get(page[1]).text)
+    assert "<h1>Revoke the key 'website'</h1>" in asked and 'name="confirm"' not in asked, asked
+    assert model.gate.chat(text[1]).status == 200, "looking at the question is no answer"
+    assert ada.get("/resources/chat/api-keys/revocation?key=%0a").status_code == 404
+    assert send(ada, page[1]).status_code == 303
     assert model.gate.chat(text[1]).status == 401
 
 
