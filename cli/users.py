@@ -89,11 +89,11 @@ def list_users() -> None:
 @_FILE
 def password(name: str, password_file: str | None) -> None:
     """Give a new password; every browser and every token of this person is signed out."""
-    from sqlalchemy import select, update
+    from sqlalchemy import select
 
     from panel.store import db
-    from panel.store.models import Token, User
-    from panel.web import passwords
+    from panel.store.models import User
+    from panel.web import auth, passwords
 
     configured()
     db.upgrade()
@@ -103,9 +103,7 @@ def password(name: str, password_file: str | None) -> None:
             raise Stop(f"There is no user '{name}'.", Exit.REFUSED, next_step="webops user list")
         new, made = _password(name, password_file)
         row.password_hash = passwords.hashed(new)
-        row.session_epoch += 1
-        session.execute(update(Token).where(Token.user_id == row.id, Token.revoked_at.is_(None))
-                        .values(revoked_at=db.now(session)))
+        auth.end_access(session, row)
         session.commit()
     _tell(name, new if made else None)
 

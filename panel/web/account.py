@@ -17,6 +17,8 @@ from panel.web.limits import CannotCount, TooManyTries
 
 blueprint = Blueprint("account", __name__)
 
+_SIGNED_OUT = "Every other browser was signed out, and your API tokens are refused from now on."
+
 
 def safe_next(wanted: str) -> str:
     """Where to go after signing in: a path of this panel, nothing that a browser could read as another host."""
@@ -86,9 +88,9 @@ def set_password() -> Response | tuple[str, int]:
     if problems:
         return _page(problems=problems), 422
     actor.password_hash = passwords.hashed(new)
-    auth.end_sessions(actor, keep=current_sign_in())
+    auth.end_access(database(), actor, keep=current_sign_in())
     database().commit()
-    flash("Your password was changed. Every other browser was signed out.", "ok")
+    flash(f"Your password was changed. {_SIGNED_OUT}", "ok")
     return redirect(url_for("account.show"), 303)
 
 
@@ -113,7 +115,7 @@ def revoke_token(token_id: int) -> Response:
 @blueprint.post("/account/browsers/end")
 @signed_in
 def end_others() -> Response:
-    auth.end_sessions(current_actor(), keep=current_sign_in())
+    auth.end_access(database(), current_actor(), keep=current_sign_in())
     database().commit()
-    flash("Every other browser was signed out.", "ok")
+    flash(_SIGNED_OUT, "ok")
     return redirect(url_for("account.show"), 303)

@@ -17,6 +17,7 @@ from typing import Any, TypeVar, cast
 from flask import Flask, g, request, session
 from flask_login import LoginManager, UserMixin, current_user, login_user
 from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
 
 from panel.settings import Settings
 from panel.store import db
@@ -158,13 +159,14 @@ def sign_out() -> None:
     session.clear()
 
 
-def end_sessions(user: User, *, keep: SignIn | None = None) -> None:
-    """End every session of this person, `keep` excepted. Does not commit."""
+def end_access(session: Session, user: User, *, keep: SignIn | None = None) -> None:
+    """End every way in that this person has: browsers, `keep` excepted, and API tokens. Does not commit."""
     user.session_epoch += 1
     others = delete(SignIn).where(SignIn.user_id == user.id)
-    database().execute(others.where(SignIn.digest != keep.digest) if keep else others)
+    session.execute(others.where(SignIn.digest != keep.digest) if keep else others)
     if keep:
         keep.epoch = user.session_epoch
+    tokens.revoke_all(session, user)
 
 
 def _digest(identity: str) -> str:

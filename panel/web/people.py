@@ -18,6 +18,8 @@ from panel.web.errors import Gone
 
 blueprint = Blueprint("people", __name__)
 
+_SIGNED_OUT = "{name} was signed out everywhere, and their API tokens are refused from now on."
+
 
 class Row(NamedTuple):
     """A person in the list, with where they are signed in."""
@@ -85,17 +87,18 @@ def create() -> str | tuple[str, int]:
 def set_password(name: str) -> str:
     person, password = _person(name), passwords.random_password()
     person.password_hash = passwords.hashed(password)
-    auth.end_sessions(person)
+    auth.end_access(database(), person)
     database().commit()
+    flash(_SIGNED_OUT.format(name=person.name), "ok")
     return _page(shown=Shown(person.name, password))
 
 
 @blueprint.post("/people/<name>/sessions/end")
 @admin
 def end_sessions(name: str) -> Response:
-    auth.end_sessions(_person(name))
+    auth.end_access(database(), _person(name))
     database().commit()
-    flash(f"{name} was signed out everywhere.", "ok")
+    flash(_SIGNED_OUT.format(name=name), "ok")
     return redirect(url_for("people.listed"), 303)
 
 

@@ -8,6 +8,7 @@ import re
 import secrets
 from datetime import timedelta
 
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from panel.store import db
@@ -60,3 +61,9 @@ def revoke(session: Session, token: Token) -> None:
     """From now on it is refused. Commits."""
     token.revoked_at = token.revoked_at or db.now(session)
     session.commit()
+
+
+def revoke_all(session: Session, user: User) -> None:
+    """From now on every token of this person is refused. Does not commit."""
+    session.execute(update(Token).where(Token.user_id == user.id, Token.revoked_at.is_(None))
+                    .values(revoked_at=db.now(session)))

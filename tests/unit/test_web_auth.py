@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from click.testing import CliRunner
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import select, update
 
+from cli.main import root
 from panel.store import db
 from panel.store.models import SignIn, Token, User
 from panel.web import tokens
@@ -147,6 +149,35 @@ def test_a_new_password_ends_every_other_session(ada: FlaskClient, filled: Flask
     assert ada.get("/").status_code == 200
     assert elsewhere.get("/").status_code == 303
     assert sign_in(filled.test_client(), "ada", "a better one by far").status_code == 303
+
+
+@pytest.mark.parametrize(("by", "path", "page", "form"), [
+    ("ada", "/people/grace/password", "/people", {}),
+    ("ada", "/people/grace/sessions/end", "/people", {}),
+    ("grace", "/account/password", "/account", {"old": PASSWORD, "new": "a better one by far"}),
+    ("grace", "/account/browsers/end", "/account", {}),
+    ("the panel's machine", "", "", {}),
+])
+def test_whoever_is_signed_out_everywhere_has_no_token_left(filled: Flask, by: str, path: str, page: str,
+                                                            form: dict[str, str]) -> None:
+    with db.session() as session:
+        of = {one.name: tokens.make(session, one, "laptop") for one in session.scalars(select(User))}
+    client, elsewhere = filled.test_client(), filled.test_client()
+    sign_in(elsewhere, "grace")
+
+    def answers(name: str) -> int:
+        return filled.test_client().get("/api/v1/runs", headers={"Authorization": f"Bearer {of[name]}"}).status_code
+
+    assert (answers("grace"), answers("ada"), elsewhere.get("/").status_code) == (200, 200, 200)
+    if path:
+        sign_in(client, by)
+        done = send(client, path, page, **form)
+        shown = done.text if done.status_code == 200 else client.get(done.location).text
+        assert "API tokens are refused from now on." in shown
+    else:
+        assert CliRunner().invoke(root, ["user", "password", "grace"]).exit_code == 0
+    assert (answers("grace"), answers("ada"), elsewhere.get("/").status_code) == (401, 200, 303)
+    assert not path or client.get("/").status_code == 200, "who asked for it goes on"
 
 
 def test_a_bad_new_password_is_refused_in_words(ada: FlaskClient) -> None:
