@@ -11,7 +11,7 @@ from panel.catalog import Action, Kind, Problem, Refused, catalog
 from panel.runs import plans
 from panel.runs import resources as wishes
 from panel.store.models import Mode, Resource
-from panel.web import fields, queries
+from panel.web import again, fields, queries
 from panel.web.auth import current_actor, signed_in
 from panel.web.database import database
 from panel.web.errors import Gone
@@ -37,11 +37,13 @@ def _page(resource: Resource, action: Action, entered: fields.Entered, problems:
 @blueprint.get("/resources/<name>/actions/<action_name>")
 @signed_in
 def ask(name: str, action_name: str) -> str:
-    resource, _, action = _found(name, action_name)
+    resource, kind, action = _found(name, action_name)
+    run = again.asked_for(kind.name, action_name)
+    values = run.values if run is not None and run.resource_id == resource.id else {}
     # A link may fill in texts beforehand, such as the release to go back to; nothing is done before it is sent.
     asked: fields.Entered = {one.name: request.args[one.key][:200] for one in action.parameters
                              if one.key in request.args and not (one.secret or one.suboptions)}
-    return _page(resource, action, asked)
+    return _page(resource, action, fields.from_values(action, values, {}) | asked)
 
 
 @blueprint.post("/resources/<name>/actions/<action_name>")

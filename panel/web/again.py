@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from flask import url_for
+from flask import request, url_for
 from sqlalchemy import select
 
 from panel.store.models import Mode, Run, State
@@ -68,8 +68,15 @@ def _of_server(run: Run) -> str:
                    name=run.servers[0].server_name)
 
 
+def asked_for(kind: str, action: str) -> Run | None:
+    """`?run=`: the run of this action with whose values its form begins; secrets are not in it."""
+    number = request.args.get("run", 0, type=int)
+    run = database().get(Run, number) if number else None
+    return run if run is not None and (run.kind, run.action) == (kind, action) else None
+
+
 def _form(run: Run) -> str:
-    """The form with the values that this run had; secrets are not in it."""
+    """The form with the values that this run had (`asked_for`)."""
     if run.resource is None:
         where = run.group.name if run.group else run.servers[0].server_name if run.servers else None
         return url_for("new.fill", kind_name=run.kind, run=run.id, server=where)

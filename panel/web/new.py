@@ -13,8 +13,8 @@ from panel.catalog import Kind, Preset, Problem, Refused, catalog, clean, format
 from panel.runs import keys, plans
 from panel.runs import resources as wishes
 from panel.runs.errors import RunsError
-from panel.store.models import Mode, Resource, Run
-from panel.web import fields, queries
+from panel.store.models import Mode, Resource
+from panel.web import again, fields, queries
 from panel.web.auth import current_actor, signed_in
 from panel.web.database import database
 from panel.web.shown import secret_names
@@ -94,13 +94,6 @@ def _all_problems(kind: Kind, name: str, server: str, given: dict[str, Any], kep
     return found
 
 
-def _from_run(kind: Kind) -> Run | None:
-    """`?run=`: the form begins with the values that an earlier run had."""
-    number = request.args.get("run", 0, type=int)
-    run = database().get(Run, number) if number else None
-    return run if run is not None and run.kind == kind.name and run.action == "main" else None
-
-
 def _preset(kind: Kind) -> Preset | None:
     """`?preset=`: the form begins with values that the role knows to work."""
     return kind.presets.find(request.args.get("preset", ""))
@@ -115,7 +108,7 @@ def _begun(kind: Kind, values: Mapping[str, Any]) -> Mapping[str, Any]:
 @signed_in
 def fill(kind_name: str) -> str:
     kind = catalog().kind(kind_name)
-    run = _from_run(kind)
+    run = again.asked_for(kind.name, "main")
     entered = fields.from_values(kind.main, _begun(kind, run.values if run else {}), {})
     return _form(kind, entered, name=run.resource_name if run else "", server=request.args.get("server", ""))
 
@@ -141,7 +134,7 @@ def create(kind_name: str) -> Response | str | tuple[str, int]:
 def edit(name: str) -> str:
     resource = queries.resource(database(), name)
     kind = catalog().kind(resource.kind)
-    run = _from_run(kind)
+    run = again.asked_for(kind.name, "main")
     values = run.values if run is not None and run.resource_id == resource.id else resource.values
     entered = fields.from_values(kind.main, _begun(kind, values), secret_names(resource))
     return _form(kind, entered, resource=resource, name=name, server=resource.where.name)

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from panel.catalog import catalog
 from panel.store import db
-from panel.store.models import Mode, Resource, Run
+from panel.store.models import Mode, Resource, Run, State
 from panel.store.seal import unseal
 from panel.web import fields
 from tests.panels import send
@@ -195,6 +195,35 @@ def test_an_action_asks_for_its_own_values(ada: FlaskClient) -> None:
 def test_a_failed_run_is_done_again_with_one_button(ada: FlaskClient) -> None:
     answer = send(ada, "/runs/9/repetition", "/runs/9")
     assert answer.status_code == 303 and answer.location == "/runs/12"
+
+
+@pytest.mark.parametrize(("mode", "end", "label"), [
+    (Mode.CHECK, State.SUCCEEDED, "Roll back…"), (Mode.APPLY, State.FAILED, "Roll back again…")])
+def test_a_rollback_is_repeated_to_the_release_that_it_was_for(ada: FlaskClient, mode: Mode, end: State,
+                                                               label: str) -> None:
+    path = "/resources/guestbook/actions/rollback"
+    first = send(ada, path, confirm="guestbook", mode=mode.value, django_app_release="20260102-030405-77b1e04",
+                 django_app_rollback_data="yes")
+    number = int(first.location.rpartition("/")[2])
+    with db.session() as session:
+        session.get_one(Run, number).state = end
+        session.commit()
+    button = re.search(rf'href="([^"]+)">{label}</a>', ada.get(first.location).text)
+    assert button
+    form = ada.get(button[1]).text
+    assert 'value="20260102-030405-77b1e04"' in form
+    assert re.search(r'name="django_app_rollback_data" value="yes" checked', form)
+    other = ada.get(f"{path}?run={number}&release=77b1e04").text
+    assert 'value="77b1e04"' in other and "20260102-030405" not in other, "what a link says comes first"
+    for elsewhere in ("/resources/shop/actions/rollback", "/resources/guestbook/actions/command"):
+        assert "20260102-030405" not in ada.get(f"{elsewhere}?run={number}").text
+
+
+def test_a_command_is_run_again_with_its_words(ada: FlaskClient) -> None:
+    path = "/resources/guestbook/actions/command"
+    first = send(ada, path, django_app_command="createsuperuser\n--noinput")
+    number = int(first.location.rpartition("/")[2])
+    assert "createsuperuser\n--noinput</textarea>" in ada.get(f"{path}?run={number}").text
 
 
 def test_a_form_reads_back_what_it_wrote() -> None:
