@@ -8,7 +8,7 @@ import click
 
 from cli import tables
 from cli.doors import Remote, panel_door
-from cli.exits import Exit
+from cli.exits import Exit, Stop
 
 
 @click.group()
@@ -115,7 +115,9 @@ def cancel(ctx: click.Context, number: int, no_wait: bool) -> None:
     if row["state"] in ("queued", "running") and not no_wait:
         code = follow(panel, row)
         ctx.exit(int(Exit.OK if code is Exit.CANCELED else Exit.FAILED))
-    click.echo(f"Run {number} is {row['state']}" + (", its end was asked for." if row["cancel_asked_by"] else "."))
+    if row["state"] not in ("queued", "running", "canceled"):
+        raise Stop(f"Run {number} has ended already ({row['state']}), so there is nothing to cancel.", Exit.REFUSED)
+    click.echo(f"Run {number} is {row['state']}" + (", its end was asked for." if row["state"] == "running" else "."))
 
 
 @run.command("retry")

@@ -7,6 +7,7 @@ import re
 import shlex
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,44 @@ def test_the_exit_code_says_how_a_run_ended(signed_in: str) -> None:
         assert done.exit_code == OF_STATE[state], (state, done.output)
         assert f"Run {number} {state}" in done.output
     assert OF_STATE["succeeded"] == 0 and len({OF_STATE[one] for one in ("failed", "canceled", "lost")}) == 3
+
+
+def test_a_run_is_canceled_and_the_exit_code_says_whether_it_was(signed_in: str) -> None:
+    def of(state: State) -> int:
+        with db.session() as session:
+            return session.query(Run).filter_by(state=state).order_by(Run.id.desc()).first().id  # type: ignore[union-attr]
+
+    def ends(number: int, state: State) -> None:
+        """As the worker of the run, when it sees that its end is asked for."""
+        while True:
+            with db.session() as session:
+                run = session.get_one(Run, number)
+                if run.cancel_asked_by:
+                    run.state, run.ended_at = state, db.now(session)
+                    session.commit()
+                    return
+            time.sleep(0.05)
+
+    queued, running, failed = of(State.QUEUED), of(State.RUNNING), of(State.FAILED)
+    over = webops("run", "cancel", str(failed))
+    assert over.exit_code == Exit.REFUSED and "has ended already (failed)" in over.output, over.output
+    for _ in range(2):
+        done = webops("run", "cancel", str(queued))
+        assert (done.exit_code, done.output) == (Exit.OK, f"Run {queued} is canceled.\n")
+    unwatched = webops("run", "cancel", str(running), "--no-wait")
+    assert (unwatched.exit_code, unwatched.output) == (Exit.OK, f"Run {running} is running, its end was asked for.\n")
+    for state, code in ((State.CANCELED, Exit.OK), (State.SUCCEEDED, Exit.FAILED)):
+        with db.session() as session:
+            run = session.get_one(Run, running)
+            run.state, run.cancel_asked_by, run.ended_at = State.RUNNING, "", None
+            session.commit()
+        worker = threading.Thread(target=ends, args=(running, state), daemon=True)
+        worker.start()
+        watched = webops("run", "cancel", str(running))
+        assert watched.exit_code == code and f"Run {running} {state}" in watched.output, watched.output
+    with db.session() as session:
+        assert session.get_one(Run, running).cancel_asked_by == "ada"
+    assert webops("run", "cancel", "4711").exit_code == Exit.REFUSED
 
 
 def test_a_failed_run_ends_with_the_reason_the_journal_and_what_to_do(signed_in: str) -> None:
