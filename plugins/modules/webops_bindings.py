@@ -33,12 +33,17 @@ variables:
   description: Names of the variables.
   type: list
   returned: always
+moved:
+  description: Whether the database is another one; its password may change without that.
+  type: bool
+  returned: always
 """
 
 import grp
 import json
 import os
 import pwd
+import re
 import subprocess
 import sys
 from urllib.parse import quote
@@ -75,10 +80,18 @@ def main():
     params = module.params
     path = os.path.join(ROOT, params["name"], "env", "bindings.json")
     wanted = bindings(params, module.check_mode)
-    changed = read(path) != wanted
+    there = read(path)
+    changed = there != wanted
+    moved = where(params, there or {}) != where(params, wanted)
     if changed and not module.check_mode:
         write(module, params["name"], path, wanted)
-    module.exit_json(changed=changed, variables=sorted(wanted))
+    module.exit_json(changed=changed, variables=sorted(wanted), moved=moved)
+
+
+def where(params, variables):
+    """What says which database it is, without the password."""
+    names = [name for name, part in params["database_parts"].items() if part != "password"]
+    return [re.sub(r":[^:@/]*@", "@", variables.get(name, "")) for name in [params["database_variable"], *names]]
 
 
 def bindings(params, check):

@@ -8,13 +8,21 @@ module: webops_build
 short_description: Build a release as the app's own user
 description:
   - Runs as webops-deploy. The build runs in the one-shot unit C(build), where cancel and later runs can stop it.
-  - A release whose build is there already is left as it is.
+  - A release whose build is there already is left as it is; with O(asks) it is asked what is pending.
 options:
   name: {description: The resource., type: str, required: true}
   sort: {description: What is built., type: str, choices: [django, site], required: true}
   release: {description: "The release, as C(webops_fetch) gave it. Empty in check mode where it follows.", type: dict}
   arguments: {description: What the build program wants to know., type: dict, default: {}}
   environment: {description: Variables beside those of the release., type: dict, default: {}}
+  asks:
+    description: Whether variables or bindings are others than those that serve, so that it may find another database.
+    type: bool
+    default: false
+  moved:
+    description: Whether it is known that the database is another one, which check mode cannot ask.
+    type: bool
+    default: false
   timeout: {description: Seconds., type: int, default: 900}
   confirmed:
     description: "Migrations that may take something away; C(*) stands for all of them."
@@ -58,6 +66,8 @@ def main():
             "release": {"type": "dict"},
             "arguments": {"type": "dict", "default": {}},
             "environment": {"type": "dict", "default": {}},
+            "asks": {"type": "bool", "default": False},
+            "moved": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 900},
             "confirmed": {"type": "list", "elements": "str", "default": []},
             "source": {"type": "str", "required": True},
@@ -65,26 +75,29 @@ def main():
         supports_check_mode=True,
     )
     release = module.params["release"]
-    if release and release.get("built"):
-        module.exit_json(changed=False, release=release, pending=[], webops_summary="already built")
+    built = bool(release and release.get("built"))
+    if built and (module.check_mode or not module.params["asks"]):
+        pending = None if module.params["moved"] and module.check_mode else []
+        module.exit_json(changed=False, release=release, pending=pending, webops_summary="already built")
     if module.check_mode:
         module.exit_json(changed=True, release=release, pending=None, msg="follows: the code is fetched first")
     try:
-        module.exit_json(**build(Releases(module.params["name"]), release, module.params))
+        do = ask if built else build
+        module.exit_json(**do(Releases(module.params["name"]), release, module.params))
     except Refused as refused:
         module.fail_json(msg=str(refused), next=refused.next, journal=refused.journal)
 
 
+def ask(releases, release, params):
+    found = run(releases, release, params, built=release["project"]).result
+    refuse_unconfirmed(releases, found.get("takes_away", {}), params["confirmed"])
+    return {"changed": False, "release": release, "pending": found.get("pending"), "webops_summary": "already built"}
+
+
 def build(releases, release, params):
     began = time.monotonic()
-    ended = run_task(params["name"], "build", job(releases, release, params))
-    if ended.timeout:
-        raise Refused(f"The build was not done after {params['timeout']} seconds and was stopped.",
-                      "Give it a longer time-out, or look in the last lines for what it waits for.", ended.lines)
+    ended = run(releases, release, params)
     project = ended.result
-    if "failed" in project or ended.code:
-        raise Refused(project.get("failed", f"The build ended with {ended.code}."),
-                      project.get("next", "The last lines say why. What served before goes on serving."), ended.lines)
     pending = project.pop("pending", None)
     takes_away = project.pop("takes_away", {})
     release = {**release, "built": round(time.monotonic() - began, 1), "project": project}
@@ -92,6 +105,19 @@ def build(releases, release, params):
     refuse_unconfirmed(releases, takes_away, params["confirmed"])
     return {"changed": True, "release": release, "pending": pending, "output": ended.lines[-SHOWN:],
             "webops_summary": summary(params["sort"], project)}
+
+
+def run(releases, release, params, **more):
+    """The build program in its unit; Refused where it does not come to its end."""
+    ended = run_task(params["name"], "build", job(releases, release, params, more))
+    if ended.timeout:
+        raise Refused(f"The build was not done after {params['timeout']} seconds and was stopped.",
+                      "Give it a longer time-out, or look in the last lines for what it waits for.", ended.lines)
+    project = ended.result
+    if "failed" in project or ended.code:
+        raise Refused(project.get("failed", f"The build ended with {ended.code}."),
+                      project.get("next", "The last lines say why. What served before goes on serving."), ended.lines)
+    return ended
 
 
 def refuse_unconfirmed(releases, takes_away, confirmed):
@@ -106,7 +132,7 @@ def refuse_unconfirmed(releases, takes_away, confirmed):
             "migrations: " + ", ".join(left))
 
 
-def job(releases, release, params):
+def job(releases, release, params, more):
     live = releases.live() or {}
     paths = {
         "mirror": os.path.join(releases.base, "shared", "repo.git"),
@@ -117,7 +143,7 @@ def job(releases, release, params):
         "commit": release["commit"],
     }
     return {
-        "argv": ["/usr/bin/python3", "-I", "-", json.dumps({**params["arguments"], **paths})],
+        "argv": ["/usr/bin/python3", "-I", "-", json.dumps({**params["arguments"], **paths, **more})],
         "cwd": releases.base, "stdin": params["source"], "timeout": params["timeout"],
         "env_files": releases.env_files(release["id"]),
         "env": {name: fill(value, release) for name, value in params["environment"].items() if name},

@@ -37,7 +37,9 @@ try:
     executor = MigrationExecutor(connection)
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
     found["pending"] = [f"{migration.app_label}.{migration.name}" for migration, backwards in plan]
-    found["operations"] = {f"{one.app_label}.{one.name}": list(told(one.operations)) for one, backwards in plan}
+    # An empty database has nothing that could be taken away.
+    found["operations"] = {f"{one.app_label}.{one.name}": list(told(one.operations)) for one, backwards in plan
+                           if executor.loader.applied_migrations}
 except Exception as error:
     print(f"Note: pending migrations are not known before they run ({type(error).__name__}: {error})")
 with open(report, "w") as file:
@@ -46,6 +48,8 @@ with open(report, "w") as file:
 
 
 def build(wanted):
+    if wanted.get("built"):
+        return ask(wanted["release"], wanted["built"])
     release, public = wanted["release"], wanted["public"]
     make_room(os.path.dirname(wanted["mirror"]))
     tree = check_out(wanted["mirror"], wanted["commit"], release)
@@ -68,11 +72,8 @@ def build(wanted):
     publish_static_root(wanted, tree, public)
     if media:
         keep(tree, media, os.path.join(shared, "media"))
-    operations = found.pop("operations", {})
     return {
-        **found,
-        "takes_away": {name: said for name, done in operations.items()
-                       if (said := [words for one in done if (words := migrations.in_words(*one))])},
+        **with_words(found),
         "wsgi": wanted.get("wsgi") or wsgi_of(found["wsgi"], wanted.get("wsgi_found"), settings),
         "settings": settings,
         "cwd": project,
@@ -80,6 +81,18 @@ def build(wanted):
         "requirements": count,
         "static": sum(len(files) for _directory, _names, files in os.walk(public)),
     }
+
+
+def ask(release, project):
+    """What a release that is built already finds in a database that may be another one now."""
+    found = inspect({"collectstatic": False}, release, project["cwd"], project["python"], project["settings"])
+    return {key: value for key, value in with_words(found).items() if key in ("pending", "takes_away")}
+
+
+def with_words(found):
+    operations = found.pop("operations", {})
+    said = {name: [words for one in done if (words := migrations.in_words(*one))] for name, done in operations.items()}
+    return {**found, "takes_away": {name: words for name, words in said.items() if words}}
 
 
 def make_room(shared):

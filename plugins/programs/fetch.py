@@ -17,7 +17,8 @@ from report import Stop, main
 
 COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 PART_OF_COMMIT = re.compile(r"[0-9a-f]{7,64}")
-MIGRATION = re.compile(r"(?:^|/)migrations/[^/]+\.py$")
+# As Django does it: what begins with _ or ~ is no migration.
+MIGRATION = re.compile(r"(?:^|/)migrations/[^/_~][^/]*\.py$")
 REF = "refs/webops/wanted"
 SHOWN_BRANCHES = 12
 SHOWN_COMMITS = 50

@@ -23,7 +23,7 @@ def origin(tmp_path):
     where = tmp_path / "origin"
     where.mkdir()
     git(where, "init", "-q", "-b", "main")
-    commit(where, {"a.txt": "1", "app/migrations/0001_initial.py": ""}, "First")
+    commit(where, {"a.txt": "1", "app/migrations/0001_initial.py": "", "app/migrations/__init__.py": ""}, "First")
     git(where, "tag", "-a", "v1", "-m", "one")
     git(where, "branch", "dev")
     return where
