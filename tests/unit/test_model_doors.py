@@ -213,7 +213,7 @@ def test_keys_in_a_browser(ada: FlaskClient, model: Modelled) -> None:
     assert text[1] not in again and "website" in again and "60 requests" in again
     wrong = send(ada, "/resources/chat/api-keys", name="website", requests_per_minute="many")
     assert wrong.status_code == 422 and "A limit is a whole number" in wrong.text and 'value="many"' in wrong.text
-    page = re.search(r'href="([^"]+revocation[^"]+)"', again)
+    page = re.search(r'href="([^"]+revocation\?key=website)"', again)
     assert page
     asked = html.unescape(ada.get(page[1]).text)
     assert "<h1>Revoke the key 'website'</h1>" in asked and 'name="confirm"' not in asked, asked
