@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import stat
 import subprocess
 from pathlib import Path
@@ -10,12 +12,14 @@ from typing import Any
 
 import click
 
-from cli import asking, options
+from cli import asking, options, overlay
 from cli.exits import Exit, Stop
 from panel.settings import ROOT
 
 #: Decided here and not by whoever installs.
 _OURS = ("panel_checkout", "panel_version", "panel_name")
+#: What was decided at the last install; the role writes it, and the units read it.
+SETTINGS = Path("/etc/webops-panel/settings.env")
 
 
 def _action() -> dict[str, Any]:
@@ -40,23 +44,37 @@ class Install(click.Command):
 _OWN: list[click.Parameter] = [
     click.Option(["secret_file", "--secret-file"], multiple=True, metavar="PARAMETER=FILE",
                  help="Read database-url or redis-url from a file: they may hold passwords. May be repeated."),
+    click.Option(["unset", "--unset"], multiple=True, metavar="PARAMETER",
+                 help="Back to the default. May be repeated."),
     click.Option(["check", "--check"], is_flag=True, help="Only show what would change."),
     click.Option(["remove", "--remove"], is_flag=True, help="Take it away again; database and keys stay."),
 ]
 
 
-def _install(check: bool, remove: bool, secret_file: tuple[str, ...], **params: Any) -> None:
+def _install(check: bool, remove: bool, secret_file: tuple[str, ...], unset: tuple[str, ...], **params: Any) -> None:
     _must_fit()
     if remove:
         _play("remove", {}, check)
         click.echo("Removed. Database and keys are still in /var/lib/webops-panel and /etc/webops-panel.")
         return
     action = _action()
-    values = _clean(options.given(action, params) | asking.secrets(action, (), secret_file, None))
+    new, secrets = options.given(action, params), asking.secrets(action, (), secret_file, None)
+    values = _clean(overlay.laid_over(action, kept(action, SETTINGS), {}, new, secrets, unset))
     _play("main", {**values, "panel_version": _version()}, check)
     if not check:
         click.echo(f"\nWebOps is installed: https://{values['panel_domain']}/")
         click.echo("Next: webops user add NAME --admin")
+
+
+def kept(action: dict[str, Any], file: Path) -> dict[str, Any]:
+    """What the last install set, by full name; nothing where there was none."""
+    lines = file.read_text().splitlines() if file.exists() else []
+    settings = dict(line.split("=", 1) for line in lines if re.match("WEBOPS_[A-Z_]+=", line))
+    there = {name.removeprefix("WEBOPS_").lower(): "".join(shlex.split(text)) for name, text in settings.items()}
+    there["domain"] = there.get("base_url", "").removeprefix("https://")
+    there["port"] = there.get("bind", "").rpartition(":")[2]
+    return {one["name"]: there[one["key"]].split(",") if one["type"] == "list" else there[one["key"]]
+            for one in action["parameters"] if there.get(one["key"])}
 
 
 def _clean(given: dict[str, Any]) -> dict[str, Any]:
@@ -109,4 +127,4 @@ def _version() -> str:
 
 install = Install("install", callback=_install, help=(
     "Install the panel on this machine for good: units, nginx and a certificate in front, up again after a reboot. "
-    "Run it again to change a setting or after an update."))
+    "Run it again to change a setting or after an update: options that are not given stay as they are."))

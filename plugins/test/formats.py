@@ -43,6 +43,9 @@ _VLLM_TAKEN = ("allowed-origins", "allowed-headers", "allowed-methods", "allow-c
                "kv-cache-memory-bytes", "max-model-len", "max-num-seqs", "middleware", "model", "port", "quantization",
                "revision", "root-path", "served-model-name", "ssl-ca-certs", "ssl-certfile", "ssl-keyfile",
                "tensor-parallel-size", "trust-remote-code", "uds")
+# As SQLAlchemy takes a URL apart.
+_DATABASE_URL = re.compile(r"postgresql(?:\+psycopg2)?://(?:[^:/@]*(?::[^@]*)?@)?(?:\[[0-9A-Fa-f:.]+\]|[^/:?@\[\]]*)"
+                           r"(?::(?P<port>[^/?@]*))?/[^/?@]+(?:\?.*)?")
 _BLOCKED_ENV = {"LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "BASH_ENV", "ENV", "PYTHONPATH", "PYTHONHOME",
                 "PYTHONSTARTUP", "GIT_SSH_COMMAND", "GIT_SSH", "GIT_EXEC_PATH", "PATH", "HOME", "IFS"}
 
@@ -472,6 +475,42 @@ def line(value: str) -> Problem | None:
     return control_character(value)
 
 
+def network(value: str) -> Problem | None:
+    try:
+        ipaddress.ip_network(value)
+        return None
+    except ValueError:
+        return Problem("invalid_network", "Write a network with no address of a host in it, such as 10.1.0.0/16.")
+
+
+def _setting(value: str) -> Problem | None:
+    """What the panel's settings file cannot hold, which systemd and a shell read. It may hold a password: unquoted."""
+    if not re.fullmatch(r"[\x21-\x7e]*", value) or re.search(r"['\"\\]", value):
+        return Problem("invalid_setting", "No spaces, quotes, backslashes and signs outside ASCII are possible here. "
+                       "In a URL, write such a sign of a password as %20, %27 or %5C.")
+    return None
+
+
+def database_url(value: str) -> Problem | None:
+    found = _DATABASE_URL.fullmatch(value)
+    if not found or (found["port"] and port(found["port"])):
+        return _setting(value) or Problem("invalid_database_url", "Write the address of a PostgreSQL database, such as "
+                                          "postgresql://webops:PASSWORD@db.example.org/webops.")
+    return _setting(value)
+
+
+def redis_url(value: str) -> Problem | None:
+    try:
+        parts = urlsplit(value)
+        fits = parts.path if parts.scheme == "unix" else parts.scheme in ("redis", "rediss") and parts.hostname
+        wrong = parts.port == 0 or parts.fragment or not fits
+    except ValueError:
+        wrong = True
+    return _setting(value) or (Problem(
+        "invalid_redis_url", "Write the address of a Redis server, such as redis://:PASSWORD@redis.example.org:6379/0 "
+        "or unix:///run/redis/redis.sock.") if wrong else None)
+
+
 _NUMBERS = {"port", "positive", "not_negative", "share"}
 FORMATS: dict[str, Callable[[Any], Problem | None]] = {
     check.__name__: check
@@ -479,7 +518,8 @@ FORMATS: dict[str, Callable[[Any], Problem | None]] = {
                   database, relative_path, absolute_path, url_path, https_url, python_module, wsgi_module,
                   python_version, size, debian_package, python_package, extra, identifier, part_name, process_name,
                   schedule, header_name, header_value, upstream, ssh_public_key, deploy_key, token, login_name, pem,
-                  positive, not_negative, share, model, served_name, vllm_version, vllm_option, origin, line)
+                  positive, not_negative, share, model, served_name, vllm_version, vllm_option, origin, line, network,
+                  database_url, redis_url)
 }
 
 
