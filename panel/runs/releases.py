@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -10,8 +10,9 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from panel.catalog import Action, Problem, Refused
 from panel.runs.errors import Unknown
-from panel.store.models import Run
+from panel.store.models import Mode, Resource, Run, Server
 from panel.store.places import Place
 
 #: Who it was where no run of WebOps was it.
@@ -133,6 +134,47 @@ def named(found: Sequence[Release], wanted: str) -> Release:
     there = ", ".join(one.id for one in found[:10])
     raise Unknown(f"There is no release '{wanted[:80]}'. " + (f"There are: {there}." if there else
                   "None were seen on the server yet."))
+
+
+def on_all(one: Release, kept: Sequence[Sequence[Release]]) -> str:
+    """What means this release on each server of a group, whose releases are `kept`: their ids differ.
+
+    Its commit; where one of them has several releases of that, the run that let it go live.
+    """
+    is_one_of_several = any(sum(other.served and other.commit == one.commit for other in found) > 1 for found in kept)
+    return f"run-{one.turn.run}" if is_one_of_several and one.turn.run else one.commit[:12]
+
+
+def check_all_have(session: Session, resource: Resource, servers: Sequence[Server], action: Action,
+                   values: Mapping[str, Any]) -> None:
+    """Refused: of several servers one has no such release, or several, so that nobody goes back on any of them.
+
+    As far as they were seen since the last run; what is otherwise by then, its server says itself.
+    """
+    asked = next((one for one in action.parameters if one.format == "release" and values.get(one.name)), None)
+    if asked is None or len(servers) < 2:
+        return
+    wanted = str(values[asked.name])
+    ended = session.scalars(select(Run.ended_at).where(Run.resource_id == resource.id, Run.mode == Mode.APPLY)
+                            .order_by(Run.id.desc()).limit(10)).all()
+    for server in servers:
+        place = resource.place_on(server)
+        if place is None or place.observed_at is None or any(at is None or at > place.observed_at for at in ended):
+            continue
+        kept = [one for one in of(session, place) if one.served]
+        found = [one for one in kept if _is_meant(one, wanted)]
+        if kept and (not found or (len(found) > 1 and any(one.live for one in found))):
+            there = ", ".join(f"{one.id} (run-{one.turn.run})" if one.turn.run else one.id for one in kept)
+            what = f"keeps several releases that '{wanted}' means, the live one among them" if found else \
+                f"keeps no release '{wanted}'"
+            raise Refused([Problem(asked.key, "release_not_there" if not found else "release_ambiguous", (
+                f"{server.name} {what}, so nothing was changed on any server. There are: {there}. To go back on one "
+                f"server alone: webops rollback {resource.name} --on {server.name} --release ID"))])
+
+
+def _is_meant(one: Release, wanted: str) -> bool:
+    """As plugins/modules/webops_rollback.py reads it on the server."""
+    return wanted in (one.id, f"run-{one.turn.run}") or (len(wanted) >= 7 and one.commit.startswith(wanted))
 
 
 def behind(back: WentBack) -> str:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from panel.catalog import Cleaned, Kind, NoSuchKind, Problem, Refused, catalog, clean, merge_secrets
 from panel.catalog.formats import problem
-from panel.runs import parts, refuse
+from panel.runs import parts, refuse, releases
 from panel.runs.errors import NameTaken, NotReady, PartOfAnother, Unknown
 from panel.runs.submit import NOTHING, SERVER_KIND, Extra, check, servers_of, submit
 from panel.store.models import Mode, Resource, Run, Server
@@ -76,6 +76,7 @@ def act(session: Session, *, resource: Resource, action: str, given: Mapping[str
     cleaned = clean(wish, action, {**spec.mine(resource.values, given), **given},
                     known_secrets=parts.secrets_of(resource))
     refuse.private_git_hosts(spec, cleaned.values)
+    releases.check_all_have(session, resource, on or resource.servers, spec, cleaned.values)
     others = {name: value for name, value in resource.values.items() if not spec.parameter(name)}
     return submit(session, kind=resource.kind, action=action, actor=actor, door=door, resource=resource, mode=mode,
                   values={**others, **cleaned.values}, secrets=cleaned.secrets, timeout=timeout, on=on, extra=extra)

@@ -42,9 +42,11 @@ def listed(name: str) -> str | tuple[str, int]:
             difference = compare(place, releases.named(found, a), releases.named(found, b))
         except (RunsError, client.LinkError) as wrong:
             trouble = wrong.message
+    kept = [releases.of(session, one) for one in resource.places] if resource.group else []
     page = render_template(
         "releases.html", here="resources", resource=resource, there=place, releases=found,
         went_back=releases.went_back(found), can_go_back=kind is not None and "rollback" in kind.actions,
+        goes_by={one.id: releases.on_all(one, kept) if resource.group else one.id for one in found},
         difference=difference, trouble=trouble, chosen=_chosen(found, a, b))
     return (page, 409) if trouble else page
 

@@ -15,7 +15,10 @@ description:
 options:
   name: {description: The resource., type: str, required: true}
   release:
-    description: "Id of the release, or a commit (7 letters or more). Empty: the one before the live one."
+    description:
+      - "Id of the release, a commit (7 letters or more), or C(run-12): the one that run 12 let go live. Empty: the one
+        before the live one."
+      - Of several with a commit the newest is meant; where the live one is among them it is refused, as nobody can say.
     type: str
     default: ""
   data: {description: Whether the database goes back too., type: bool, default: false}
@@ -43,6 +46,7 @@ lost:
 
 import contextlib
 import os
+import re
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.webops_process import Processes
@@ -91,18 +95,39 @@ def choose(releases, wanted):
         raise Refused(f"{releases.name} has no release yet.", "Deploy it first.")
     served = [record for record in releases.all() if record.get("served")]
     if wanted:
-        commit = wanted if len(wanted) >= 7 else None
-        found = [one for one in served if wanted == one["id"] or (commit and one["commit"].startswith(commit))]
+        found = named(served, wanted)
+        refuse_ambiguous(releases, found, wanted, live)
     else:
         # By id only where the record of the one before is gone, or is from before there were such records.
         found = [one for one in served if one["id"] == live.get("before")] or \
             [one for one in served if one["id"] < live["id"]]
     if found:
         return found[-1]
-    there = "; ".join(f"{one['id']} ({one['subject'][:60]})" for one in reversed(served) if one["id"] != live["id"])
+    there = listed([one for one in served if one["id"] != live["id"]])
     sentence = f"There is no release '{wanted}' of {releases.name}." if wanted else \
         f"{releases.name} has no release before the live one, {live['id']}."
     raise Refused(sentence, f"There are: {there}." if there else "Deploy an earlier commit instead.")
+
+
+def named(served, wanted):
+    """Those that an id, a commit or a run means, oldest first. Ids differ from server to server, runs do not."""
+    run = re.fullmatch("run-([0-9]+)", wanted)
+    if run:
+        return [one for one in served if one.get("run") == int(run[1])]
+    commit = wanted if len(wanted) >= 7 else None
+    return [one for one in served if wanted == one["id"] or (commit and one["commit"].startswith(commit))]
+
+
+def refuse_ambiguous(releases, found, wanted, live):
+    if len(found) > 1 and any(one["id"] == live["id"] for one in found):
+        raise Refused(f"'{wanted}' means several releases of {releases.name}, the live one, {live['id']}, among them.",
+                      f"Say which by its id or its run: {listed(found)}.")
+
+
+def listed(found):
+    """In words, newest first."""
+    return "; ".join(f"{one['id']} ({'run-{}, '.format(one['run']) if one.get('run') else ''}{one['subject'][:60]})"
+                     for one in reversed(found))
 
 
 def described(release):

@@ -168,9 +168,10 @@ def git_ref(value: str) -> Problem | None:
 
 
 def release(value: str) -> Problem | None:
-    """The id of a release, 20261122-153000-4f1c9aa, or its commit."""
-    if not re.fullmatch(r"\d{8}-\d{6}-[0-9a-f]{7}|[0-9a-f]{7,64}", value):
-        return Problem("release_invalid", "Write the id of a release, such as 20261122-153000-4f1c9aa, or its commit.")
+    """The id of a release, 20261122-153000-4f1c9aa, its commit, or the run that let it go live, run-12."""
+    if not re.fullmatch(r"\d{8}-\d{6}-[0-9a-f]{7}|[0-9a-f]{7,64}|run-[1-9]\d{0,9}", value, re.ASCII):
+        return Problem("release_invalid", "Write the id of a release, such as 20261122-153000-4f1c9aa, its commit, or "
+                                          "the run that let it go live, such as run-12.")
     return None
 
 

@@ -163,6 +163,36 @@ def test_going_back_twice_leads_on_and_a_release_that_was_gone_back_from_is_not_
     assert rollback.choose(releases, "")["id"] == names[0]
 
 
+@pytest.fixture
+def one_commit_thrice(releases):
+    """By runs 5, 9 and 12, the last of them live, after another commit by run 3."""
+    for number, (run, commit) in enumerate(((3, "77b1e04"), (5, "4f1c9aa"), (9, "4f1c9aa"), (12, "4f1c9aa"))):
+        record = {"id": f"20261122-10000{number}-{commit}", "commit": commit + "0" * 33, "subject": "Fix typo",
+                  "run": run, "served": True}
+        releases.save(record)
+    releases.make_live(record)
+    return releases
+
+
+def test_a_release_is_known_by_the_run_that_let_it_go_live_also_among_those_of_one_commit(module, one_commit_thrice):
+    choose = module("webops_rollback").choose
+    found = [choose(one_commit_thrice, f"run-{number}")["id"] for number in (3, 5, 9, 12)]
+    assert found == [one["id"] for one in one_commit_thrice.all()]
+    with pytest.raises(module("webops_unit").Refused, match="no release 'run-7' of shop") as told:
+        choose(one_commit_thrice, "run-7")
+    assert "20261122-100002-4f1c9aa (run-9, Fix typo)" in told.value.next
+
+
+def test_a_commit_of_the_live_release_and_of_others_is_refused_and_they_are_named(module, one_commit_thrice):
+    choose, releases = module("webops_rollback").choose, one_commit_thrice
+    assert choose(releases, "77b1e04")["run"] == 3
+    with pytest.raises(module("webops_unit").Refused, match=r"several releases of shop, the live.*-100003") as told:
+        choose(releases, "4f1c9aa")
+    assert "20261122-100002-4f1c9aa (run-9, Fix typo); 20261122-100001-4f1c9aa (run-5, Fix typo)" in told.value.next
+    releases.make_live({"id": "20261122-100000-77b1e04"})
+    assert choose(releases, "4f1c9aa")["run"] == 12, "the newest of them, where none of them is live"
+
+
 def test_the_end_of_a_task_is_read_between_its_marks(module):
     lines = ["webops-begin old", "webops-end old 0", "webops-begin new", "hello", 'webops-result {"a": 1}',
              "webops-timeout 5", "webops-end new -15", "webops-begin later"]

@@ -126,6 +126,42 @@ def test_a_failure_stops_there_and_each_server_says_how_it_ended(s):
     assert set(_states(run).values()) == {PartState.NOT_BEGUN}, "Ansible never began"
 
 
+def _seen(s, name, *releases):
+    """What the link read on a server now: (run, commit) of each release, the newest and live one first."""
+    place = _shop(s).place_on(s.query(Server).filter_by(name=name).one())
+    place.observed_at = db.now(s)
+    place.observed_data = {"releases": [
+        {"id": f"20261122-1000{len(releases) - at:02}-{commit}", "commit": commit + "0" * 33, "served": True,
+         "live": at == 0, "run": run} for at, (run, commit) in enumerate(releases)]}
+    s.commit()
+
+
+def test_a_group_goes_back_by_the_run_where_the_commit_says_too_little_or_not_at_all(s):
+    _done(s)
+    for name in NAMES:
+        _seen(s, name, (12, "4f1c9aa"), (9, "4f1c9aa"), (5, "77b1e04"))
+
+    def back(release):
+        return resources.act(s, resource=_shop(s), action="rollback", given={"release": release}, actor="ada",
+                             door="api", mode=Mode.CHECK)
+
+    assert back("run-9").values["django_app_release"] == "run-9"
+    assert back("77b1e04").values["django_app_release"] == "77b1e04"
+    with pytest.raises(Refused, match="web2 keeps several releases that '4f1c9aa' means, the live one among them, so"):
+        back("4f1c9aa")
+    _seen(s, "web3", (12, "4f1c9aa"), (10, "4f1c9aa"))
+    before = s.query(Run).count()
+    for missing in ("run-9", "77b1e04"):
+        with pytest.raises(Refused, match=f"web3 keeps no release '{missing}', so nothing was changed on any.*run-10"):
+            back(missing)
+    assert s.query(Run).count() == before
+    on = [_shop(s).servers[0]]
+    assert resources.act(s, resource=_shop(s), action="rollback", given={"release": "run-9"}, actor="ada", door="api",
+                         mode=Mode.CHECK, on=on).servers[0].server_name == "web2"
+    _act(s)
+    assert back("run-9"), "what the deploy before it makes, nobody has seen yet"
+
+
 def test_a_failure_that_a_role_mended_itself_is_none(s):
     _done(s)
     run = _act(s)

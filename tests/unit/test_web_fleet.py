@@ -17,7 +17,7 @@ from panel.store import db
 from panel.store.models import Event, PartState, Resource, Run, State
 from panel.store.places import Group
 from panel.web import runs, waterfall
-from tests.believable import fleet
+from tests.believable import fleet, kept_releases
 from tests.panels import send
 from tests.programs import Client, problem
 from tests.unit.test_cli_panel import listening, signed_in, webops  # noqa: F401  fixtures
@@ -150,6 +150,18 @@ def test_a_form_asks_for_a_resource_on_a_group(ada: FlaskClient, run: int) -> No
                  "/groups/edge", "/groups/edge/edit"):
         assert ada.get(path).status_code == 200, path
     assert ada.get("/resources/market/releases?server=web1").status_code == 404
+
+
+def test_the_releases_of_a_group_are_gone_back_to_by_commit_or_by_run(ada: FlaskClient, run: int) -> None:
+    """Ids differ from server to server; after a change of the environment alone a commit means several."""
+    with db.session() as session:
+        for place in session.query(Resource).filter_by(name="market").one().places:
+            place.observed_data = {"releases": kept_releases()}
+        session.commit()
+    page = ada.get("/resources/market/releases?server=edge2").text
+    ways = re.findall(r'href="/resources/market/actions/rollback\?release=([^"]+)"', page)
+    assert ways == ["run-3", "77b1e0400000", "0c5d2b100000"]
+    assert 'value="run-3"' in ada.get("/resources/market/actions/rollback?release=run-3").text
 
 
 def test_what_a_check_has_shown_is_applied_on_the_group_that_was_looked_at(ada: FlaskClient, run: int) -> None:
