@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import delete, select, update
@@ -14,7 +13,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from panel.catalog import Refused
-from panel.runs import findings, releases, resources
+from panel.runs import bell, findings, releases, resources
 from panel.runs.errors import NotApplied, RunsError
 from panel.runs.hosts import listed
 from panel.runs.submit import DRIFT, Extra
@@ -29,7 +28,7 @@ log = logging.getLogger("webops.drift")
 LIVE = {"webops_planned": {"commit": "live"}}
 RECONCILE = "reconcile"
 #: Who asks when nobody does.
-CLOCK = "webops"
+CLOCK, CLOCK_DOOR = "webops", "clock"
 _BETWEEN = {Interval.HOURLY: timedelta(hours=1), Interval.DAILY: timedelta(days=1)}
 _SOON = timedelta(minutes=1)
 _KEPT_CHECKS = 10
@@ -65,14 +64,14 @@ def set_interval(session: Session, resource: Resource, interval: Interval) -> Dr
 
 
 def check(session: Session, resource: Resource, actor: str, door: str, drift_server: int | None = None) -> Run:
-    """A check, queued behind everything that people asked for; the one that is on already, where there is one.
+    """A check; the one that is on already, where there is one. What the clock asks for gives way to people.
 
     COMMITS. NotApplied: nobody knows what should be there. And what `resources.act` refuses.
     """
     head = head_of(resource)
     on = session.scalar(select(Run).where(Run.resource_id == head.id, Run.purpose == DRIFT, Run.state.in_(_ACTIVE),
                                           Run.cancel_asked_by == ""))
-    if on is not None:
+    if on is not None and (door == CLOCK_DOOR or _taken_over(session, on, actor, door)):
         return on
     if why := unknowable(session, head):
         raise NotApplied(why)
@@ -81,6 +80,18 @@ def check(session: Session, resource: Resource, actor: str, door: str, drift_ser
     applied = [place.server for place in head.places if place.applied_at]
     return resources.act(session, resource=head, action="main", given={}, actor=actor, door=door, mode=Mode.CHECK,
                          on=applied, extra=Extra(DRIFT, LIVE, drift_server))
+
+
+def _taken_over(session: Session, run: Run, actor: str, door: str) -> bool:
+    """A look of the clock is now that of a person, and gives way no more. False: it ended in this moment. COMMITS."""
+    actor, door = (actor, door) if run.gives_way else (run.actor, run.door)
+    taken = session.execute(update(Run).where(Run.id == run.id, Run.state.in_(_ACTIVE), Run.cancel_asked_by == "")
+                            .values(actor=actor, door=door), execution_options={"synchronize_session": False})
+    session.commit()
+    session.refresh(run)
+    if run.state is State.QUEUED:
+        bell.ring(run.id)
+    return bool(taken.rowcount)  # type: ignore[attr-defined]
 
 
 def reconcile(session: Session, resource: Resource, actor: str, door: str) -> Run:
@@ -125,9 +136,11 @@ def settled(session: Session, run: Run) -> None:
         row = session.get(Drift, head_of(run.resource).id)
         if row is None or row.at is None or row.state is DriftState.IN_SYNC:
             return
-        row.due = db.now(session)
+        follows = "nobody has looked since"
+        if row.interval is not Interval.OFF:
+            row.due, follows = db.now(session), "it is looked at in a moment"
         if row.state is DriftState.DRIFTED:
-            row.state, row.text = DriftState.UNKNOWN, f"Changed by run {run.id}; it is looked at in a moment."
+            row.state, row.text = DriftState.UNKNOWN, f"Changed by run {run.id}; {follows}."
 
 
 def _keep(session: Session, row: Drift, run: Run) -> None:
@@ -228,8 +241,8 @@ def tick(session: Session) -> list[int]:
                                                     ~Resource.drift.has())).all()
     for resource_id in new:
         _begin(session, resource_id, at)
-    due = session.execute(select(Drift.resource_id, Drift.due).where(Drift.due <= at).order_by(Drift.due)
-                          .limit(200)).all()
+    due = session.execute(select(Drift.resource_id, Drift.due).where(Drift.due <= at, Drift.interval != Interval.OFF)
+                          .order_by(Drift.due).limit(200)).all()
     places: dict[int, list[int]] = {}
     for resource_id, server_id in session.execute(select(Place.resource_id, Place.server_id).where(
             Place.resource_id.in_([one.resource_id for one in due])).order_by(Place.id)):
@@ -248,9 +261,7 @@ def tick(session: Session) -> list[int]:
 
 def _busy(session: Session) -> set[int | None]:
     """Servers on which a run goes on or waits: there a look at drift comes later."""
-    found: Sequence[int | None] = session.scalars(
-        select(RunServer.server_id).join(RunServer.run).where(Run.state.in_(_ACTIVE))).all()
-    return set(found)
+    return set(session.scalars(select(RunServer.server_id).join(RunServer.run).where(Run.state.in_(_ACTIVE))))
 
 
 def _is_mine(session: Session, resource_id: int, due: datetime, at: datetime) -> bool:
@@ -271,7 +282,7 @@ def _start(session: Session, resource_id: int, server_id: int) -> int | None:
     if resource is None:
         return None
     try:
-        return check(session, resource, CLOCK, "clock", drift_server=server_id).id
+        return check(session, resource, CLOCK, CLOCK_DOOR, drift_server=server_id).id
     except IntegrityError:
         session.rollback()  # another worker looks at this server already
         session.execute(update(Drift).where(Drift.resource_id == resource_id).values(due=db.now(session) + _SOON))

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from panel.runs import bell, claim, drift, scratch
 from panel.runs.retention import prune
-from panel.runs.submit import DRIFT, ring_next
+from panel.runs.submit import ring_next
 from panel.settings import settings
 from panel.store import db
 from panel.store.models import Event, PartState, Run, RunServer, State
@@ -71,7 +71,7 @@ class Reaper:
         for run in rows:
             try:
                 if run.lock not in busy and not bell.is_rung(run.id):
-                    bell.ring(run.id, is_low=run.purpose == DRIFT)
+                    bell.ring(run.id, is_low=run.gives_way)
             except RedisError:
                 return
             busy.add(run.lock)

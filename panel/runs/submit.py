@@ -18,7 +18,7 @@ from panel.settings import settings
 from panel.store.db import now
 from panel.store.models import Mode, PartState, Resource, Run, RunServer, Server, State
 from panel.store.places import Group
-from panel.store.planned import Drift
+from panel.store.planned import Drift, Interval
 from panel.store.seal import seal
 
 _LONGEST_TIMEOUT = 7 * 24 * 3600
@@ -84,14 +84,18 @@ def submit(session: Session, *, kind: str, action: str, actor: str, door: str, r
     if run.purpose != DRIFT:
         _clear_the_way(session, run)
     session.refresh(run)
-    bell.ring(run.id, is_low=run.purpose == DRIFT)
+    bell.ring(run.id, is_low=run.gives_way)
     return run
 
 
 def _clear_the_way(session: Session, run: Run) -> None:
-    """Nobody waits for a look at drift: it ends, and comes again by itself. It touches nothing, so nothing is lost."""
-    looks = session.scalars(select(Run).where(
+    """Nobody waits for a look of the clock: it ends, and comes again by itself. It touches nothing, so nothing is lost.
+
+    A look that a person asked for is waited for, as anything else.
+    """
+    active = session.scalars(select(Run).where(
         Run.purpose == DRIFT, Run.state.in_([State.QUEUED, State.RUNNING]), Run.cancel_asked_by == "")).all()
+    looks = [one for one in active if one.gives_way]
     if not looks:
         return
     running = session.scalar(select(func.count(Run.id)).where(Run.state == State.RUNNING)) or 0
@@ -99,7 +103,8 @@ def _clear_the_way(session: Session, run: Run) -> None:
         if one.lock == run.lock or running >= settings().workers:
             with suppress(AlreadyOver):
                 cancel(session, one, "webops")
-            session.execute(update(Drift).where(Drift.resource_id == one.resource_id).values(
+            session.execute(update(Drift).where(
+                Drift.resource_id == one.resource_id, Drift.interval != Interval.OFF).values(
                 due=now(session) + timedelta(minutes=1)))
     session.commit()
 
@@ -140,7 +145,7 @@ def ring_next(session: Session, lock: str) -> None:
     following = claim.waiting(session, lock)
     session.commit()
     if following is not None:
-        bell.ring(following, is_low=session.scalar(select(Run.purpose).where(Run.id == following)) == DRIFT)
+        bell.ring(following, is_low=session.get_one(Run, following).gives_way)
 
 
 def servers_of(where: Server | Group) -> list[Server]:

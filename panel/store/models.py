@@ -211,6 +211,11 @@ class Run(Base):
     servers: Mapped[list[RunServer]] = relationship(back_populates="run", cascade="all, delete-orphan",
                                                     order_by="RunServer.id")
 
+    @property
+    def gives_way(self) -> bool:
+        """Whether nobody asked for it: a look at drift that the clock began."""
+        return self.purpose == "drift" and self.door == "clock"
+
     __table_args__ = (
         # The lock itself: at most one running run per lock, whatever the workers think.
         Index("one_running_run_per_lock", "lock", unique=True,

@@ -138,6 +138,45 @@ def test_a_look_gives_way_to_what_people_ask_for_and_comes_again_soon(s):
     assert drift.tick(s) == [], "the server is busy"
 
 
+def test_a_look_that_a_person_asked_for_is_waited_for(s):
+    begun = drift.check(s, _one(s), "webops", "clock", drift_server=_one(s).server.id)
+    assert drift.check(s, _one(s), "webops", "clock").id == begun.id and begun.gives_way
+    mine = drift.check(s, _one(s), "ada", "cli")
+    assert (mine.id, mine.actor, mine.door) == (begun.id, "ada", "cli"), "what the clock began is hers now"
+    assert drift.check(s, _one(s), "grace", "api").actor == "ada"
+    asked = resources.act(s, resource=_one(s), action="renew", given={}, actor="ada", door="api")
+    s.expire_all()
+    assert mine.state is State.QUEUED and asked.waits_for.startswith(f"Run {mine.id} ")
+    _end(s, mine)
+    assert drift.of(s, _one(s)).state is DriftState.IN_SYNC
+    assert claim.claim(s, asked.id, "here:1"), "and then comes what waited"
+
+
+def test_a_look_that_was_just_canceled_is_begun_anew_for_a_person(s):
+    first = drift.check(s, _one(s), "webops", "clock", drift_server=_one(s).server.id)
+    with db.session() as other:
+        cancel(other, other.get(Run, first.id), "webops")
+    assert not drift._taken_over(s, first, "ada", "cli")
+    assert drift.check(s, _one(s), "ada", "cli").id != first.id
+
+
+@pytest.mark.parametrize("found", [State.SUCCEEDED, State.FAILED])
+def test_what_is_off_is_not_looked_at_after_a_change_either(s, found):
+    _end(s, drift.check(s, _one(s), "ada", "api"), found, changed=["Write the vhost"])
+    drift.set_interval(s, _one(s), Interval.OFF)
+    _end(s, drift.reconcile(s, _one(s), "ada", "browser"))
+    row = drift.of(s, _one(s))
+    assert row.due is None and "looked at in a moment" not in row.text
+    assert found is not State.SUCCEEDED or "nobody has looked since" in row.text
+    drift.check(s, _one(s), "webops", "clock", drift_server=_one(s).server.id)
+    resources.act(s, resource=_one(s), action="renew", given={}, actor="ada", door="api")
+    s.expire_all()
+    assert drift.of(s, _one(s)).due is None, "a look that was on when it was switched off does not come again"
+    row.due = db.now(s) - timedelta(seconds=1)
+    s.commit()
+    assert _one(s).id not in [s.get(Run, one).resource_id for one in drift.tick(s)]
+
+
 def test_after_a_reconciliation_it_is_looked_at_again(s):
     _end(s, drift.check(s, _one(s), "ada", "api"), changed=["Write the vhost"])
     run = drift.reconcile(s, _one(s), "ada", "browser")
