@@ -45,17 +45,21 @@ def text(session: Session, resource: Resource) -> str:
 
 
 def _first_token(resource: Resource, found: dict[str, dict[str, Any]]) -> Iterator[str]:
-    rows = [(_labels(resource, server, le="+Inf" if bound is None else f"{bound:g}"), count)
-            for server, data in found.items() for bound, count in (data.get("engine") or {}).get("first_token") or []]
-    yield from _family("first_token_seconds_bucket", "histogram", "Seconds until the first token", rows)
+    """Buckets, and how many are in them; not called a histogram, as the sum that belongs to one is not known."""
+    buckets = [(server, bound, count) for server, data in found.items()
+               for bound, count in (data.get("engine") or {}).get("first_token") or []]
+    yield from _family("first_token_seconds_bucket", "untyped", "Answers whose first token came within le seconds", [
+        (_labels(resource, server, le="+Inf" if bound is None else f"{bound:g}"), count)
+        for server, bound, count in buckets])
+    yield from _family("first_token_seconds_count", "untyped", "Answers whose first token came", [
+        (_labels(resource, server), count) for server, bound, count in buckets if bound is None])
 
 
 def _family(name: str, kind: str, words: str, rows: list[tuple[str, Any]]) -> Iterator[str]:
     if not rows:
         return
-    family = name.removesuffix("_bucket") if kind == "histogram" else name
-    yield f"# HELP webops_{family} {words}."
-    yield f"# TYPE webops_{family} {kind}"
+    yield f"# HELP webops_{name} {words}."
+    yield f"# TYPE webops_{name} {kind}"
     yield from (f"webops_{name}{{{labels}}} {value:.17g}" for labels, value in rows)
 
 

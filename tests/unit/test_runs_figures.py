@@ -14,7 +14,8 @@ from panel.link.remote import desks
 from panel.runs import exposition, figures
 from panel.store import db
 from panel.store.figures import Figure
-from panel.store.models import Resource
+from panel.store.models import Resource, Server
+from panel.store.places import Place
 from panel.web import charts
 
 BEFORE = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -166,3 +167,20 @@ def test_what_nvidia_smi_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) ->
         {"index": 1, "name": "NVIDIA H200", "memory_used": None, "memory_total": 143771 * mib, "busy": None}]
     program.write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed'; exit 9\n")
     assert desks.gpus() is None
+
+
+def test_every_sample_for_prometheus_is_declared_and_a_histogram_would_be_whole(database: Any,
+                                                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a strict reader has it: a type is given once before its samples, and a histogram has a sum and a count."""
+    told = engine(running=1, first_token=[[0.1, 3], [0.5, 4], [None, 5]])
+    monkeypatch.setattr(figures, "latest", lambda _session, _place: Figure(data=told))
+    server = Server(name="gpu1")
+    resource = Resource(kind="vllm_model", name="chat", places=[Place(server=server)])
+    with db.session() as session, session.no_autoflush:
+        text = exposition.text(session, resource)
+        session.rollback()
+    types = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
+    samples = re.findall(r"^(\w+)\{", text, re.MULTILINE)
+    assert set(samples) == set(types) and "histogram" not in types.values()
+    assert 'webops_first_token_seconds_bucket{resource="chat",server="gpu1",le="+Inf"} 5' in text
+    assert 'webops_first_token_seconds_count{resource="chat",server="gpu1"} 5' in text
