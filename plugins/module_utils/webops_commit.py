@@ -5,7 +5,9 @@ from __future__ import annotations
 
 def summary(found):
     words = [found["commit"][:7], found["subject"]]
-    for key, one, many in (("submodules", "submodule", "submodules"), ("large", "file of Git LFS", "files of Git LFS")):
+    for key, one, many in (("submodules", "submodule", "submodules"), ("large", "file of Git LFS", "files of Git LFS"),
+                           ("left_out", "file too many was not looked at, the deepest",
+                            "files too many were not looked at, the deepest")):
         count = found.get(key)
         if count:
             words.append(f"{count} {one if count == 1 else many}")

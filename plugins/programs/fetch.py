@@ -158,12 +158,12 @@ class Repository:
 
     def describe(self, commit, wanted, missing=False):
         """A commit; with `since`, the commits between the two as well, newest first. `missing`: it has no contents."""
-        since, files = wanted.get("since"), listing.rows(self, commit)
+        since, (files, left_out) = wanted.get("since"), listing.rows(self, commit)
         told = {"migrations": sorted(row[2] for row in files if MIGRATION.search(row[2]))[:2000]}
         if wanted.get("told"):
             told.update(listing.describe(self, files, wanted["told"], missing))
         it = next(self._log("-1", commit, "--"))
-        told.update(commit=commit, subject=it["subject"], author=it["author"], committed=it["at"])
+        told.update(commit=commit, subject=it["subject"], author=it["author"], committed=it["at"], left_out=left_out)
         if since and since != commit and COMMIT.fullmatch(since) and self.commit_of(since):
             told["takes_away"] = self.takes_away(files, since, missing)
             between = list(self._log(f"-{SHOWN_COMMITS}", f"{since}..{commit}", "--"))
@@ -174,7 +174,7 @@ class Repository:
 
     def takes_away(self, files, since, missing):
         """What the migrations that are new since that commit take away, by path, in words."""
-        before = {path for _mode, _id, path in listing.rows(self, since)}
+        before = {path for _mode, _id, path in listing.rows(self, since)[0]}
         new = [row for row in files if MIGRATION.search(row[2]) and row[2] not in before][:listing.MOST_TEXTS]
         if missing and new:
             listing.bring(self, sorted({row[1] for row in new}))
@@ -196,7 +196,7 @@ def _last_line(words):
 def tell(wanted):
     """What a commit holds that was fetched before."""
     repository = Repository(wanted, wanted["mirror"])
-    found = listing.describe(repository, listing.rows(repository, wanted["commit"]), wanted["told"])
+    found = listing.describe(repository, listing.rows(repository, wanted["commit"])[0], wanted["told"])
     return {"commit": wanted["commit"], **found}
 
 

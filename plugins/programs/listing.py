@@ -15,11 +15,12 @@ PLAIN = ("100644", "100755")
 
 
 def rows(repository, commit):
-    """(mode, object, path) of every file, links and submodules among them; those nearest to the top first."""
+    """(mode, object, path) of the files nearest to the top, links and submodules among them; how many are left out."""
     text = repository.git("ls-tree", "-r", "-z", "--full-tree", commit).stdout
-    found = [line.partition("\t") for line in text.split("\0")[:MOST_PATHS] if "\t" in line]
-    return sorted(((facts.split()[0], facts.split()[2], path) for facts, _tab, path in found),
-                  key=lambda row: (row[2].count("/"), row[2]))
+    found = sorted((line.partition("\t") for line in text.split("\0") if "\t" in line),
+                   key=lambda parts: (parts[2].count("/"), parts[2]))
+    kept = [(facts.split()[0], facts.split()[2], path) for facts, _tab, path in found[:MOST_PATHS]]
+    return kept, len(found) - len(kept)
 
 
 def describe(repository, files, wanted, missing=False):

@@ -128,6 +128,17 @@ def test_a_fetch_tells_the_files_that_matter_and_no_others(program, origin, tmp_
     assert found["migrations"] == ["app/migrations/0001_initial.py"]
 
 
+def test_of_too_many_files_the_deepest_are_left_out_and_it_is_said_how_many(program, module, origin, tmp_path,
+                                                                             monkeypatch):
+    monkeypatch.setattr(program("fetch").listing, "MOST_PATHS", 6)
+    commit(origin, {**{f"assets/icons/{n}.svg": str(n) for n in range(10)}, "webops.yml": "python: 3.12\n",
+                    "web/manage.py": "import django"}, "Many")
+    found = program("fetch").fetch(wanted(origin, tmp_path, told=TOLD))
+    assert sorted(found["files"]) == ["web/manage.py", "webops.yml"]
+    assert found["left_out"] == 9
+    assert module("webops_commit").summary(found).endswith("Many · 9 files too many were not looked at, the deepest")
+
+
 def test_looking_tells_the_same_and_fetches_the_contents_at_once(program, origin, tmp_path):
     git(origin, "config", "uploadpack.allowFilter", "true")
     git(origin, "config", "uploadpack.allowAnySHA1InWant", "true")
