@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sandbox.snapshot import difference
 from tests.sandbox.roles.conftest import Ready
 from tests.sandbox.roles.cycle import cycle
 from tests.sandbox.roles.load import Load
@@ -106,3 +107,29 @@ def test_a_failed_build_leaves_the_site_as_it_was(ready: Ready, repository: Repo
     assert failed.failed and words in failed.words(), failed.output
     assert "a large harbour" in ready.curl(f"https://{DOMAIN}/", "-k")
     assert ready.run("ls", "/tmp").find("CANARY") < 0
+
+
+def test_what_only_has_such_a_name_stays(ready: Ready, repository: Repository) -> None:
+    vhost = {"nginx_vhost_domain": "other.example.org", "nginx_vhost_roots": ["/var/www/html"]}
+    assert ready.play("nginx_vhost", "other-vhost", vhost).code == 0
+    before = ready.snapshot()
+    for check in (True, False):
+        gone = ready.play("static_site", "other", {}, action="remove", check=check)
+        assert gone.code == 0 and gone.changed == [], gone.words() or gone.output
+    assert difference(before, ready.snapshot()) == []
+    ready.run("sh", "-c", 'echo \'{"kind": "django_app", "name": "other"}\' > /etc/webops/resources/other.json')
+    before = ready.snapshot()
+    for check in (True, False):
+        refused = ready.play("static_site", "other", {}, action="remove", check=check)
+        assert "is taken on this server by a resource of kind django_app" in refused.words(), refused.output
+    assert difference(before, ready.snapshot()) == []
+    assert ready.play("static_site", "tidewater", values(repository)).code == 0
+    record = json.loads(ready.run("cat", "/etc/webops/resources/tidewater-vhost.json"))
+    assert record["part_of"] == "tidewater"
+    # A site of a version that did not say so is removed with its parts all the same.
+    ready.run("sh", "-ec",
+              "sed -i 's/\"part_of\": .tidewater./\"part_of\": \"\"/' /etc/webops/resources/tidewater-*.json")
+    gone = ready.play("static_site", "tidewater", {}, action="remove")
+    assert gone.code == 0, gone.words() or gone.output
+    assert ready.run("sh", "-c", "ls -d /etc/nginx/sites-enabled/wo-tidewater* /etc/webops/certs/tidewater* "
+                     "/etc/webops/resources/tidewater* || true") == ""
