@@ -7,10 +7,12 @@ import hashlib
 import re
 import subprocess
 
-from ansible.module_utils.webops_place import Entry
-from ansible.module_utils.webops_replaced import nameless, plain, served
+from ansible.module_utils.webops_place import Entry, Seen, like
+from ansible.module_utils.webops_replaced import kept_as, nameless, plain, served, text_of
 
 OURS = "/etc/nginx/sites-enabled/webops-default.conf"
+# Stands where the name of a resource stands for what a resource took; no resource has such a name.
+SERVER = "_"
 
 
 def is_changed(path, package):
@@ -31,6 +33,24 @@ def delivered(package):
     except FileNotFoundError:
         return set()
     return {words[1] for words in map(str.split, ended.stdout.splitlines()) if len(words) > 1}
+
+
+def off(path):
+    """(Entry, Seen) for each change by which nginx does not read it any more; what was there is kept beside it."""
+    seen, kept = Seen(path), Seen(kept_as(path, SERVER))
+    if seen.kind == "absent":
+        return []
+    return [(like(seen, kept.path), kept), (Entry({"path": path, "state": "absent"}), seen)]
+
+
+def on(path, texts):
+    """What undoes `off`. It stays off where nginx would refuse it: beside `texts`, or because it leads nowhere."""
+    seen, kept = Seen(path), Seen(kept_as(path, SERVER))
+    if kept.kind == "absent":
+        return []
+    text = text_of(kept)
+    is_free = seen.kind == "absent" and text and not said_default(text) & set().union(*map(said_default, texts))
+    return ([(like(kept, path), seen)] if is_free else []) + [(Entry({"path": kept.path, "state": "absent"}), kept)]
 
 
 def stepping_back(entries, texts):
@@ -56,10 +76,18 @@ def answering(text, others):
 
 def claimed(text):
     """Sockets on which a file has the default server: it says so, or has a server without a name."""
-    listens = [one.split() for one in re.findall(r"\blisten\s+([^;]+);", plain(text))]
     if nameless(text) or served(text) & {"_", ""}:
-        return {socket(words[0]) for words in listens} or {"80"}
-    return {socket(words[0]) for words in listens if {"default_server", "default"} & set(words[1:])}
+        return {socket(words[0]) for words in listens(text)} or {"80"}
+    return said_default(text)
+
+
+def said_default(text):
+    """Sockets of which a file says so; nginx refuses two of them."""
+    return {socket(words[0]) for words in listens(text) if {"default_server", "default"} & set(words[1:])}
+
+
+def listens(text):
+    return [one.split() for one in re.findall(r"\blisten\s+([^;]+);", plain(text))]
 
 
 def socket(where):

@@ -15,6 +15,10 @@ from ansible.module_utils.webops_place import Entry, Refused, Seen, like
 PREFIX = ".webops-replaced."
 
 
+def kept_as(path, name):
+    return os.path.join(os.path.dirname(path), f"{PREFIX}{name}.{os.path.basename(path)}")
+
+
 def is_kept(path):
     return os.path.basename(path).startswith(PREFIX)
 
@@ -30,7 +34,7 @@ def moved_aside(paths, name, folders, domains):
             raise Refused(f"{path} is no file of nginx's that a virtual host could take the place of.",
                           f"Name a file of {' or '.join(folders)}.")
         refuse_what_is_not_theirs(path, seen, domains)
-        kept = Seen(os.path.join(os.path.dirname(path), f"{PREFIX}{name}.{os.path.basename(path)}"))
+        kept = Seen(kept_as(path, name))
         if kept.kind != "absent":
             raise Refused(f"{path} is there again, although its place was taken; what was there before is {kept.path}.",
                           "Delete the one of the two that is not wanted, then apply again.")

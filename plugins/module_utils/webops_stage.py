@@ -32,9 +32,10 @@ def test(changes, root, folders):
 
 
 def put_copy(entry, path):
-    if entry.state == "absent":
+    if entry.state in ("absent", "link"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
+    if entry.state == "absent":
         return
     if entry.state == "link":
         # The copy lies elsewhere, from where a relative link would lead to nothing.

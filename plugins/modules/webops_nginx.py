@@ -14,9 +14,9 @@ description:
 options:
   files:
     description:
-      - "A list of C({path, content | state | link}), paths below C(conf.d) or C(sites-enabled) of C(/etc/nginx)."
-      - A C(link) is made where its target is there and nothing else is at its place.
-      - With C(of), the package that it came with, a file is taken away (C(state=absent)) only as that package wrote it.
+      - "A list of C({path, content | state}), paths below C(conf.d) or C(sites-enabled) of C(/etc/nginx)."
+      - With C(of), the package that it came with, a file is switched off (C(state=absent)) only as that package
+        wrote it, and kept beside its place. C(state=back) brings back what was switched off so, and nothing else.
     type: list
     elements: dict
     required: true
@@ -64,11 +64,11 @@ import subprocess
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.webops_default import is_changed, stepping_back
+from ansible.module_utils.webops_default import SERVER, is_changed, off, on, stepping_back
 from ansible.module_utils.webops_lock import Locked, held
 from ansible.module_utils.webops_place import Entry, Refused, Seen, ask, bring_back, put
 from ansible.module_utils.webops_record import Record
-from ansible.module_utils.webops_replaced import brought_back, is_kept, moved_aside, served, text_of
+from ansible.module_utils.webops_replaced import brought_back, is_kept, kept_as, moved_aside, served, text_of
 from ansible.module_utils.webops_stage import test
 from ansible.module_utils.webops_unbroken import is_due, until_felt
 
@@ -106,9 +106,12 @@ def settle(module, late):
     """What changes. `late`: files were replaced before, by a run that was killed, and nginx does not know."""
     record = Record(module.params["record"])
     version = nginx_version(module.check_mode)
-    others = replaced(module.params)
-    entries = [entry_of(wish, version) for wish in module.params["files"] if can_be(wish)]
-    entries = stepping_back(entries, strangers(entries, others))
+    wishes = [wish for wish in module.params["files"] if not is_a_site(wish)]
+    others = replaced(module.params) + packaged(wishes, "absent", off)
+    entries = [entry_of(wish, version) for wish in wishes if not wish.get("of")]
+    texts = strangers(entries, others)
+    entries = stepping_back(entries, texts)
+    others += packaged(wishes, "back", lambda path: on(path, texts))
     changes = [(entry, seen) for entry in entries if (seen := Seen(entry.path)).differs(entry)]
     refuse_strangers(changes)
     refuse_taken(module.params["domains"], {entry.path for entry in entries} | {entry.path for entry, _seen in others})
@@ -130,14 +133,24 @@ def replaced(params):
     return moved_aside(params["replaces"], record.get("name", ""), folders, params["domains"])
 
 
+def packaged(wishes, state, change):
+    return [one for wish in wishes if wish.get("of") and wish["state"] == state
+            for one in change(os.path.join(ROOT, wish["path"]))]
+
+
 def in_words(changes, wishes, late):
     """What becomes of files of somebody else's, for a person who looks at the steps."""
     moved = [entry.path for entry, _seen in changes if is_kept(entry.path) and entry.state != "absent"]
-    back = [entry.path for entry, _seen in changes if is_kept(entry.path) and entry.state == "absent"]
+    changed = {entry.path for entry, _seen in changes}
     stay = [os.path.join(ROOT, wish["path"]) for wish in wishes if is_a_site(wish)]
+    ours = [os.path.join(ROOT, wish["path"]) for wish in wishes if wish.get("state") == "back"]
+    gone = [path for path in ours if path not in changed and kept_as(path, SERVER) in changed]
+    back = [entry.path for entry, _seen in changes if is_kept(entry.path) and entry.state == "absent"
+            and entry.path not in [kept_as(path, SERVER) for path in gone]]
     return "; ".join([*(["nginx had not taken up the files of a run that was killed"] if late else []),
                       *(f"what was there is kept as {path}" for path in moved),
                       *(f"what was kept as {path} is back" for path in back),
+                      *(f"{path} stays off: nginx would not take it beside what is there now" for path in gone),
                       *(f"{path} stays on: somebody made a site of it" for path in stay)])
 
 
@@ -153,14 +166,6 @@ def nginx_version(check_mode):
     return tuple(map(int, found.groups())) if found else (1, 18, 0)
 
 
-def can_be(wish):
-    """A link of the distribution's own is brought back only where it leads somewhere and takes nobody's place."""
-    link = wish.get("link")
-    if is_a_site(wish):
-        return False
-    return not link or (os.path.isfile(link) and not os.path.lexists(os.path.join(ROOT, wish["path"])))
-
-
 def is_a_site(wish):
     """Whether somebody wrote a site into the file that a package brought."""
     return bool(wish.get("of")) and is_changed(os.path.join(ROOT, wish["path"]), wish["of"])
@@ -172,8 +177,6 @@ def entry_of(wish, version):
         raise Refused(f"{wish['path']} is no place for configuration of nginx.")
     if wish.get("state") == "absent":
         return Entry({"path": path, "state": "absent"})
-    if wish.get("link"):
-        return Entry({"path": path, "link": wish["link"]})
     content = for_this_nginx(wish["content"], version, os.path.exists("/proc/net/if_inet6"))
     return Entry({"path": path, "content": content, "owner": "root", "group": "root", "mode": "0644"})
 

@@ -114,6 +114,29 @@ def test_what_a_package_wrote_is_told_from_what_somebody_made_of_it(tmp_path: Pa
     assert not default.is_changed(str(link), "nginx-common"), "it leads nowhere, so nothing is served there"
 
 
+def test_what_was_switched_off_comes_back_where_nginx_takes_it(tmp_path: Path) -> None:
+    site, target = tmp_path / "default", tmp_path / "debians"
+    target.write_text("server { listen 80 default_server; server_name _; }")
+
+    def changed(changes: list[Any]) -> list[str]:
+        for entry, _seen in changes:
+            place.put(entry)
+        return sorted(one.name for one in tmp_path.iterdir() if one != target)
+
+    assert default.off(str(site)) == [] == default.on(str(site), [])
+    site.symlink_to("debians")
+    assert changed(default.off(str(site))) == [".webops-replaced._.default"]
+    others = ["server { listen 443 default_server; }", "server { listen 80; }"]
+    assert changed(default.on(str(site), others)) == ["default"]
+    assert os.readlink(site) == "debians"
+    changed(default.off(str(site)))
+    assert changed(default.on(str(site), ["server { listen *:80 default_server; server_name a.example.org; }"])) == []
+    site.symlink_to("debians")
+    changed(default.off(str(site)))
+    target.unlink()
+    assert changed(default.on(str(site), [])) == [], "it would lead nowhere"
+
+
 def test_names_that_are_served_are_found() -> None:
     text = '# server_name no.example.org;\nserver { server_name a.example.org "b.example.org"\n c.example.org; }'
     assert nginx.served(text) == {"a.example.org", "b.example.org", "c.example.org"}

@@ -109,6 +109,33 @@ def test_data_outlives_the_server_role(stocked: Ready) -> None:
     assert left == [] and "wo-shop" in stocked.run("getent", "group", "webops-apps")
 
 
+def test_only_what_was_switched_off_is_switched_on_again(stocked: Ready) -> None:
+    """Not the link that somebody had deleted, nor one beside which nginx would refuse the server of theirs."""
+    own = "server { listen 80 default_server; server_name old.example.org; return 200 'by hand'; }"
+    keys = {"server_public_keys": [stocked.key.with_suffix(".pub").read_text().strip()]}
+    step, enabled = "Let nginx serve what it served before", "/etc/nginx/sites-enabled"
+
+    def removed() -> str:
+        rehearsed, gone = (stocked.play("server", "web", {}, action="remove", check=check) for check in (True, False))
+        assert gone.code == 0 and gone.changed == rehearsed.changed, gone.words() or gone.output
+        assert stocked.curl("http://nobody.example.org/") == "by hand"
+        assert stocked.run("ls", "-A", enabled) == ""
+        summary = gone.results[step]["webops_summary"]
+        assert rehearsed.results[step]["webops_summary"] == summary
+        return str(summary)
+
+    stocked.run("sh", "-ec", f"rm {enabled}/default; cat > /etc/nginx/conf.d/own.conf; systemctl reload nginx",
+                text=own)
+    assert stocked.play("server", "web", keys, account="root").code == 0
+    assert removed() == ""
+    stocked.run("sh", "-ec", f"rm /etc/nginx/conf.d/own.conf; ln -s ../sites-available/default {enabled}/default")
+    assert stocked.play("server", "web", keys, account="root").code == 0
+    stocked.run("sh", "-ec", "cat > /etc/nginx/conf.d/own.conf; sed -i 's/ default_server//' "
+                f"{enabled}/webops-default.conf; systemctl reload nginx", text=own)
+    assert removed() == f"{enabled}/default stays off: nginx would not take it beside what is there now"
+    stocked.run("sh", "-ec", f"rm /etc/nginx/conf.d/own.conf; ln -s ../sites-available/default {enabled}/default")
+
+
 @pytest.mark.every_release
 def test_the_accounts_have_their_rights_and_no_others(ready: Ready) -> None:
     assert "uid=0" in sign_in(ready, "webops-admin", "sudo", "-n", "id").stdout
@@ -198,4 +225,3 @@ def test_keys_are_given_and_taken(ready: Ready) -> None:
     assert ready.run("stat", "-c", "%U", "/home/webops-deploy/.ssh/authorized_keys").strip() == "webops-deploy"
     kept = ready.play("server", "web", {"server_public_keys": []})
     assert "Make the accounts webops-admin and webops-deploy" not in kept.changed
-    assert ready.play("server", "web", {"server_public_keys": [own]}).code == 0
