@@ -1,9 +1,11 @@
-"""Who answers for names that nobody claims: WebOps, except where somebody's own server does so already."""
+"""What WebOps says to nginx as a whole, and who answers for names that nobody claims. Somebody else's word wins."""
 
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
+import os
 import re
 import subprocess
 
@@ -11,6 +13,9 @@ from ansible.module_utils.webops_place import Entry, Seen, like
 from ansible.module_utils.webops_replaced import kept_as, nameless, plain, served, text_of
 
 OURS = "/etc/nginx/sites-enabled/webops-default.conf"
+SETTINGS = "/etc/nginx/conf.d/webops.conf"
+# nginx takes it once.
+ONCE = "server_names_hash_bucket_size"
 # Stands where the name of a resource stands for what a resource took; no resource has such a name.
 SERVER = "_"
 
@@ -51,6 +56,30 @@ def on(path, texts):
     text = text_of(kept)
     is_free = seen.kind == "absent" and text and not said_default(text) & set().union(*map(said_default, texts))
     return ([(like(kept, path), seen)] if is_free else []) + [(Entry({"path": kept.path, "state": "absent"}), kept)]
+
+
+def leaving_out(entries, texts):
+    """The entries, with our own settings without the one that nginx takes once, where one of `texts` says it."""
+    if any(re.search(rf"(?:^|[{{;}}])\s*{ONCE}\s", plain(text)) for text in texts):
+        for entry in entries:
+            if entry.path == SETTINGS and entry.state == "file":
+                entry.content = re.sub(rf"(?m)^{ONCE} [^;]*;\n", "", entry.content.decode()).encode()
+    return entries
+
+
+def main_texts(root, folders):
+    """nginx's main file, and what it includes besides `folders`."""
+    texts, paths, done = [], [os.path.join(root, "nginx.conf")], set()
+    while paths:
+        path = os.path.normpath(paths.pop())
+        if path in done or os.path.dirname(path) in folders:
+            continue
+        done.add(path)
+        with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+            texts.append(plain(file.read()))
+            for pattern in re.findall(r"\binclude\s+([^;]+);", texts[-1]):
+                paths += glob.glob(os.path.join(root, pattern.strip("\"' ")))
+    return texts
 
 
 def stepping_back(entries, texts):

@@ -10,7 +10,8 @@ description:
   - A copy of the whole configuration with the new files is tested first; then they are replaced and nginx reloads.
   - Under a lock of ours, since two vhosts must not be tested without each other.
   - Writes C(http2 on) and IPv6 listeners so that this server's nginx and kernel understand them.
-  - WebOps' own default server stands back on each socket where somebody else's answers for all names.
+  - WebOps' own default server stands back on each socket where somebody else's answers for all names, and so does
+    what WebOps says to nginx as a whole where another file says it.
 options:
   files:
     description:
@@ -64,7 +65,7 @@ import subprocess
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.webops_default import SERVER, is_changed, off, on, stepping_back
+from ansible.module_utils.webops_default import SERVER, is_changed, leaving_out, main_texts, off, on, stepping_back
 from ansible.module_utils.webops_lock import Locked, held
 from ansible.module_utils.webops_place import Entry, Refused, Seen, ask, bring_back, put
 from ansible.module_utils.webops_record import Record
@@ -109,8 +110,8 @@ def settle(module, late):
     wishes = [wish for wish in module.params["files"] if not is_a_site(wish)]
     others = replaced(module.params) + packaged(wishes, "absent", off)
     entries = [entry_of(wish, version) for wish in wishes if not wish.get("of")]
-    texts = strangers(entries, others)
-    entries = stepping_back(entries, texts)
+    texts = strangers(entries, others) + main_texts(ROOT, [os.path.join(ROOT, folder) for folder in FOLDERS])
+    entries = leaving_out(stepping_back(entries, texts), texts)
     others += packaged(wishes, "back", lambda path: on(path, texts))
     changes = [(entry, seen) for entry in entries if (seen := Seen(entry.path)).differs(entry)]
     refuse_strangers(changes)

@@ -137,6 +137,24 @@ def test_what_was_switched_off_comes_back_where_nginx_takes_it(tmp_path: Path) -
     assert changed(default.on(str(site), [])) == [], "it would lead nowhere"
 
 
+@pytest.mark.parametrize(("text", "stays"), [
+    ("http {\n  # server_names_hash_bucket_size 64;\n}", True),
+    ("http {\n  server_names_hash_bucket_size 64;\n}", False),
+    ("http { server_names_hash_bucket_size 64; }", False), ("http { include extra/*.conf; }", False),
+])
+def test_what_nginx_takes_once_is_left_to_who_said_it(tmp_path: Path, text: str, stays: bool) -> None:
+    """Also in a file that the main one includes; those of the folders are read as the sites that they are."""
+    for name in ("extra/size.conf", "conf.d/webops.conf"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("server_names_hash_bucket_size 128;")
+    (tmp_path / "nginx.conf").write_text(f"include conf.d/*.conf; {text}")
+    texts = default.main_texts(str(tmp_path), [str(tmp_path / "conf.d")])
+    ours = (ROOT / "roles/server/templates/nginx.conf.j2").read_text()
+    [left] = default.leaving_out([place.Entry({"path": default.SETTINGS, "content": ours})], texts)
+    assert ("server_names_hash_bucket_size 512;" in left.content.decode()) == stays
+    assert b"geo $webops_dollar" in left.content
+
+
 def test_names_that_are_served_are_found() -> None:
     text = '# server_name no.example.org;\nserver { server_name a.example.org "b.example.org"\n c.example.org; }'
     assert nginx.served(text) == {"a.example.org", "b.example.org", "c.example.org"}

@@ -203,6 +203,20 @@ def test_a_site_that_somebody_wrote_into_debians_own_file_stays_on(ready: Ready)
     assert "404 Not Found" in ready.curl(served[0])
 
 
+def test_what_nginx_takes_once_is_left_to_who_said_it(ready: Ready) -> None:
+    said = "server_names_hash_bucket_size"
+    values = {"server_public_keys": [ready.key.with_suffix(".pub").read_text().strip()]}
+    # As Debian's own file has it, behind a comment.
+    for by_hand, line in ((f"s/# *{said} .*/{said} 128;/", f"{said} 128;"),
+                          (f"s/{said} .*/# {said} 64;/", f"{said} 512;")):
+        ready.run("sed", "-i", by_hand, "/etc/nginx/nginx.conf")
+        rehearsed, made = (ready.play("server", "web", values, check=check) for check in (True, False))
+        assert made.code == 0 and made.changed == rehearsed.changed, made.words() or made.output
+        assert "Let nginx answer names that nobody serves" in made.changed
+        assert [one.strip() for one in ready.run("nginx", "-T").splitlines() if one.strip().startswith(said)] == [line]
+        assert ready.play("server", "web", values).changed == []
+
+
 def test_what_somebody_else_made_is_left_alone(ready: Ready) -> None:
     ready.run("useradd", "--system", "--comment", "somebody", "webops-elsewhere")
     before = ready.snapshot()
@@ -225,3 +239,4 @@ def test_keys_are_given_and_taken(ready: Ready) -> None:
     assert ready.run("stat", "-c", "%U", "/home/webops-deploy/.ssh/authorized_keys").strip() == "webops-deploy"
     kept = ready.play("server", "web", {"server_public_keys": []})
     assert "Make the accounts webops-admin and webops-deploy" not in kept.changed
+    assert ready.play("server", "web", {"server_public_keys": [own]}).code == 0
