@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from cli import asking, tables
+from cli import asking, options, tables
 from cli.doors import Remote, door
 from cli.exits import Exit, Stop
 from cli.panel import part
@@ -27,6 +27,9 @@ def _panel(ctx: click.Context) -> Remote:
 
 def _is_local(ctx: click.Context) -> bool:
     return bool(ctx.find_root().meta.get("webops.local"))
+
+
+_OF_A_LOGIN = ("user", "key_file", "ask_password", "password_file", "ask_sudo_password", "sudo_password_file")
 
 
 def _login_options(command: Any) -> Any:
@@ -74,7 +77,7 @@ def add(ctx: click.Context, /, name: str, address: str, port: int, accept_host_k
         raise Stop(f"{name} was added, and is not ready yet.", Exit.REFUSED,
                    next_step=f"webops server ready {name} --user {login['user']}, once the line is there")
     if login:
-        ctx.exit(int(_ready(ctx, name, login, no_wait, as_json)))
+        ctx.exit(int(_ready(ctx, name, login, {}, no_wait, as_json)))
     if as_json:
         tables.as_json(row)
     else:
@@ -104,7 +107,7 @@ def accept(offered: list[dict[str, str]], fingerprint: str | None) -> str:
 def _login(how: dict[str, Any]) -> dict[str, str] | None:
     """The login for the first contact, as the API takes it; None where none was given."""
     if not how["user"]:
-        if any(how.values()):
+        if any(how[one] for one in _OF_A_LOGIN):
             raise click.UsageError("A key or a password needs --user, too.")
         return None
     login = {"user": str(how["user"])}
@@ -130,11 +133,12 @@ def _secret(file: str | None, words: str) -> str:
     return asking.from_stdin() if file == "-" else asking.from_file(file)
 
 
-def _ready(ctx: click.Context, name: str, login: dict[str, str] | None, no_wait: bool, as_json: bool) -> Exit:
+def _ready(ctx: click.Context, name: str, login: dict[str, str] | None, values: dict[str, Any], no_wait: bool,
+           as_json: bool) -> Exit:
     from cli.follow import follow
 
     panel = _panel(ctx).panel
-    body: dict[str, Any] = {"action": "main"} | ({"login": login} if login else {})
+    body = {"action": "main", **({"login": login} if login else {}), **({"values": values} if values else {})}
     run = panel.post(f"/servers/{part(name)}/runs", body)["run"]
     return follow(panel, run, wait=not no_wait, as_json=as_json)
 
@@ -157,7 +161,27 @@ def accept_key(ctx: click.Context, name: str, fingerprint: str | None) -> None:
     click.echo(f"Accepted the host key of {name}.")
 
 
-@server.command("ready")
+class Ready(click.Command):
+    """`webops server ready NAME`: what can be said of the server itself, the kind `server` decides."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        try:
+            more = options.options(_settings(ctx))
+        except Stop:  # said when it is run; its help is there without a panel
+            more = []
+        return [*super().get_params(ctx), *more]
+
+
+def _settings(ctx: click.Context) -> dict[str, Any]:
+    """The action that makes a server ready, without the keys: those are WebOps' own."""
+    if "webops.server" not in ctx.meta:
+        action = door(ctx).kind("server")["actions"]["main"]
+        named = [one for one in action["parameters"] if one["name"] != "server_public_keys"]
+        ctx.meta["webops.server"] = {**action, "parameters": named}
+    return dict(ctx.meta["webops.server"])
+
+
+@server.command("ready", cls=Ready)
 @click.argument("name")
 @click.option("--local", is_flag=True, expose_value=False, help="Run the playbook from here, without a panel.")
 @_login_options
@@ -165,13 +189,15 @@ def accept_key(ctx: click.Context, name: str, fingerprint: str | None) -> None:
 def ready(ctx: click.Context, /, name: str, no_wait: bool, as_json: bool, **how: Any) -> None:
     """Make a server ready (again). Without a login WebOps uses its own account, which the first time made.
 
-    --user alone: that user has WebOps' public key (`webops server show NAME`) among its authorized keys.
+    --user alone: that user has WebOps' public key (`webops server show NAME`) among its authorized keys. What is not
+    said of the server stays there as it is.
     """
+    values = options.given(_settings(ctx), how)
     if _is_local(ctx):
         from cli.local import servers
 
-        ctx.exit(int(servers.ready(name, _login(how))))
-    ctx.exit(int(_ready(ctx, name, _login(how), no_wait, as_json)))
+        ctx.exit(int(servers.ready(name, _login(how), values)))
+    ctx.exit(int(_ready(ctx, name, _login(how), values, no_wait, as_json)))
 
 
 @server.command("list")

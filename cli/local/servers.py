@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -12,7 +13,7 @@ from cli.exits import Exit, Stop
 from cli.local.inventory import Inventory, Server, key_file, known_hosts, place
 from cli.local.play import play
 from cli.servers import accept
-from panel.catalog import formats
+from panel.catalog import Refused, catalog, clean, formats
 from panel.link import ssh
 from panel.settings import ROOT
 
@@ -32,15 +33,19 @@ def add(name: str, address: str, port: int, fingerprint: str | None, login: dict
         raise Stop(f"The host key of {name} was not accepted, so it was not added.", Exit.REFUSED)
     _remember(address, port, next(key for key in keys if ssh.fingerprint(key) == accepted))
     inventory.put_server(Server(name, address, port))
-    return ready(name, login) if login else Exit.OK
+    return ready(name, login, {}) if login else Exit.OK
 
 
-def ready(name: str, login: dict[str, str] | None) -> Exit:
+def ready(name: str, login: dict[str, str] | None, given: dict[str, Any]) -> Exit:
     """Run the role `server` there: by the login for the first contact, by webops-admin later."""
     server = Inventory().server(name)
-    public_key = _own_key()
+    try:
+        cleaned = clean(catalog().kind("server"), "main", {**given, "server_public_keys": [_own_key()]})
+    except Refused as wrong:
+        raise Stop(f"{len(wrong.problems)} value(s) cannot be used.", Exit.REFUSED, code="invalid_values",
+                   problems=[(one.parameter, one.message) for one in wrong.problems]) from None
     with tempfile.TemporaryDirectory(prefix="webops-local-", dir="/dev/shm") as private:
-        values = {"server_public_keys": [public_key], **_connection(login, Path(private))}
+        values = {**cleaned.values, **_connection(login, Path(private))}
         return play(ROOT / "playbooks" / "server.yml", server.name, Inventory().hosts_file, action="main",
                     values=values)
 

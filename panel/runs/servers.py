@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -17,7 +19,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from panel.catalog import Problem, Refused, catalog, clean
+from panel.catalog import Action, Problem, Refused, catalog, clean, overlay
 from panel.catalog.formats import problem
 from panel.link import client
 from panel.link.ssh import fingerprint as fingerprint_of
@@ -28,6 +30,9 @@ from panel.runs.submit import SERVER_KIND, submit
 from panel.store.models import Mode, Observed, Resource, Run, RunServer, Server, State
 from panel.store.places import Group, Member, Place
 from panel.store.seal import seal
+
+#: What WebOps itself says of a server whenever it makes it ready.
+_OWN = "server_public_keys"
 
 
 @dataclass(frozen=True)
@@ -105,17 +110,25 @@ def _by_fingerprint(lines: str) -> dict[str, str]:
     return {fingerprint_of(line): line for line in lines.splitlines() if line.strip()}
 
 
-def ready(session: Session, server: Server, login: Login | None, actor: str, door: str, *, mode: Mode = Mode.APPLY,
-          timeout: int | None = None) -> Run:
+def settings() -> Action:
+    """What a person may say of a server when it is made ready."""
+    action = catalog().kind(SERVER_KIND).main
+    return replace(action, parameters=tuple(one for one in action.parameters if one.name != _OWN))
+
+
+def ready(session: Session, server: Server, login: Login | None, actor: str, door: str, *,
+          given: Mapping[str, Any] | None = None, mode: Mode = Mode.APPLY, timeout: int | None = None) -> Run:
     """A run of `server`: it makes the two accounts with WebOps' key, and what every kind needs. COMMITS.
 
-    `login` may be left out for a server that is ready already. Refused: a login that cannot be used.
+    `login` may be left out for a server that is ready already. What is not among the `given` values stays on the server
+    as it is. Refused: a login or a value that cannot be used.
     """
     if login is None and server.ready_at is None:
         raise Refused([Problem("login.user", "required", "A login is needed for the first contact.")])
     if login is not None:
         _check_login(login)
-    cleaned = clean(catalog().kind(SERVER_KIND), "main", {"server_public_keys": [server.public_key]})
+    values = {**overlay(settings(), {}, given or {}), _OWN: [server.public_key]}
+    cleaned = clean(catalog().kind(SERVER_KIND), "main", values)
     secrets = {**cleaned.secrets, **({LOGIN: vars(login)} if login else {})}
     return submit(session, kind=SERVER_KIND, action="main", actor=actor, door=door, where=server, mode=mode,
                   values=cleaned.values, secrets=secrets, timeout=timeout)

@@ -151,6 +151,8 @@ def _placeholder(default: Any) -> str:
 
 def _options(parameter: Parameter, control: str) -> list[Option]:
     """A default is the empty value: what nobody decided stays with the role."""
+    if control == "switch" and parameter.default is None:
+        return [Option("", "As it is"), Option("yes", "Yes"), Option("no", "No")]
     if control == "switch":
         usual = bool(parameter.default)
         return [Option("" if usual else "yes", "Yes", usual), Option("no" if usual else "", "No", not usual)]
@@ -179,7 +181,7 @@ def from_values(action: Action, values: Mapping[str, Any], kept: Kept) -> Entere
 def _entered(parameter: Parameter, value: Any) -> str | list[dict[str, str]]:
     if parameter.suboptions and isinstance(value, list):
         return [{key: _text(cell) for key, cell in item.items()} for item in value if isinstance(item, dict)]
-    if parameter.type == "bool" and bool(value) == bool(parameter.default):
+    if parameter.type == "bool" and parameter.default is not None and bool(value) == bool(parameter.default):
         return ""
     if parameter.choices and value == parameter.default:
         return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
@@ -12,7 +13,7 @@ from panel.link import client
 from panel.runs import servers as machines
 from panel.runs.errors import RunsError
 from panel.store.models import Mode, Server
-from panel.web import machine, queries, ssh_keys
+from panel.web import fields, machine, queries, ssh_keys
 from panel.web.auth import current_actor, signed_in
 from panel.web.database import database
 from panel.web.errors import trouble
@@ -100,10 +101,14 @@ def scan(name: str) -> Response:
     return redirect(url_for("servers.ask_host_key", name=server.name), 303)
 
 
-def _login_page(server: Server, beside: dict[str, str] | None = None, words: str = "") -> str:
+def _login_page(server: Server, problems: Sequence[Problem] = (), words: str = "") -> str:
     given = {"user": request.form.get("user", "root"),
              "way": request.form.get("way", "account" if server.ready_at else "password")}
-    return render_template("login.html", here="servers", server=server, beside=beside or {}, trouble=words, given=given)
+    settings = machines.settings()
+    return render_template(
+        "login.html", here="servers", server=server, trouble=words, given=given,
+        beside={one.parameter.removeprefix("login."): one.message for one in problems},
+        groups=fields.groups(settings, fields.from_form(settings, request.form), {}, problems))
 
 
 def _login(server: Server) -> machines.Login | None:
@@ -133,11 +138,12 @@ def ask_login(name: str) -> str:
 @blueprint.post("/servers/<name>/ready")
 @signed_in
 def make_ready(name: str) -> Response | tuple[str, int]:
-    server = queries.server(database(), name)
+    server, settings = queries.server(database(), name), machines.settings()
     try:
-        run = machines.ready(database(), server, _login(server), current_actor().name, "browser")
+        said = fields.given(settings, fields.from_form(settings, request.form))
+        run = machines.ready(database(), server, _login(server), current_actor().name, "browser", given=said)
     except Refused as wrong:
-        return _login_page(server, {one.parameter.removeprefix("login."): one.message for one in wrong.problems}), 422
+        return _login_page(server, wrong.problems), 422
     except RunsError as wrong:
         return _login_page(server, words=wrong.message), trouble(wrong).status
     return redirect(url_for("runs.show", number=run.id), 303)

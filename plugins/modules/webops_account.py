@@ -17,9 +17,11 @@ options:
     default: []
   accounts:
     description:
-      - "A list of C({name, mark, groups, home, create_home, shell, keys, state})."
+      - "A list of C({name, mark, groups, home, create_home, shell, keys, from, state})."
       - "C(groups) are the supplementary groups, exactly. The primary group has the account's name."
       - "C(keys) are the lines of its C(authorized_keys), exactly; left out or empty, the file stays as it is."
+      - "C(from) are the addresses and networks from which they may sign in; empty, those that are in the file."
+      - Refused where whoever is signed in now could not come back.
     type: list
     elements: dict
     required: true
@@ -39,15 +41,17 @@ accounts:
 """
 
 import grp
+import ipaddress
 import os
 import pwd
+import re
 import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.webops_lock import Locked, held
 from ansible.module_utils.webops_place import Refused
 
-KEYS = {"name", "mark", "groups", "home", "create_home", "shell", "keys", "state"}
+KEYS = {"name", "mark", "groups", "home", "create_home", "shell", "keys", "from", "state"}
 # Runs as the account itself: whatever it planted in its home, it can only harm itself.
 WRITE_KEYS = 'umask 077 && mkdir -p .ssh && cat > .ssh/.keys.webops && mv -fT .ssh/.keys.webops .ssh/authorized_keys'
 
@@ -76,6 +80,7 @@ def settle(module):
             do(module, ["groupadd", "--system", "--", group])
     for wish in module.params["accounts"]:
         refuse_unknown(wish)
+        refuse_locking_out(wish)
         steps = absent(wish) if wish.get("state") == "absent" else present(wish)
         if steps:
             changed.append(wish["name"])
@@ -127,7 +132,7 @@ def present(wish):
         steps.append((["usermod", "--home", home, "--shell", shell, "--", wish["name"]],))
     if memberships(wish["name"]) != groups:
         steps.append((["usermod", "--groups", ",".join(groups), "--", wish["name"]],))
-    if wish.get("keys") and current_keys(home) != wanted_keys(wish):
+    if wish.get("keys") and current_keys(home) != wanted_keys(wish, home):
         steps.extend(write_keys(wish, home))
     return steps
 
@@ -145,8 +150,46 @@ def memberships(name):
     return sorted(group.gr_name for group in grp.getgrall() if name in group.gr_mem)
 
 
-def wanted_keys(wish):
-    return "# webops: written when the server is applied\n" + "".join(f"{key}\n" for key in wish["keys"])
+def wanted_keys(wish, home):
+    sources = ",".join(wish.get("from") or []) or sources_there(home)
+    limit = f'from="{sources}",' if sources else ""
+    return "# webops: written when the server is applied\n" + "".join(f"{limit}{key}\n" for key in wish["keys"])
+
+
+def sources_there(home):
+    found = re.search(r'^from="([^"\n]+)",restrict', current_keys(home) or "", re.MULTILINE)
+    return found[1] if found else ""
+
+
+def refuse_locking_out(wish):
+    sources = wish.get("from") or []
+    address = signed_in_from() if sources and wish.get("keys") else None
+    if address and not any(address in ipaddress.ip_network(one, strict=False) for one in sources):
+        raise Refused(f"WebOps signs in to this server from {address}, which {', '.join(sources)} would not allow. "
+                      "Nothing was changed.", f"Name {address} among those that are allowed, too.")
+
+
+def signed_in_from():
+    """The address that this connection comes from; None where it is none of SSH's."""
+    process = str(os.getpid())
+    while process not in ("0", "1"):
+        try:
+            with open(f"/proc/{process}/environ", "rb") as file:
+                variables = file.read().split(b"\0")
+            with open(f"/proc/{process}/stat", encoding="ascii", errors="replace") as file:
+                process = file.read().rpartition(")")[2].split()[1]
+        except OSError:
+            return None
+        for one in variables:
+            if one.startswith(b"SSH_CONNECTION="):
+                return address_of(one.partition(b"=")[2].split()[0].decode())
+    return None
+
+
+def address_of(text):
+    """As sshd compares it: an IPv4 address that came by an IPv6 socket is one of IPv4, and a zone is none of its."""
+    found = ipaddress.ip_address(text.partition("%")[0])
+    return getattr(found, "ipv4_mapped", None) or found
 
 
 def current_keys(home):
@@ -161,7 +204,7 @@ def current_keys(home):
 def write_keys(wish, home):
     if not wish.get("keys"):
         return []
-    return [(["/bin/sh", "-c", WRITE_KEYS], wanted_keys(wish), wish["name"], home)]
+    return [(["/bin/sh", "-c", WRITE_KEYS], wanted_keys(wish, home), wish["name"], home)]
 
 
 def absent(wish):

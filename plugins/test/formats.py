@@ -481,7 +481,8 @@ def network(value: str) -> Problem | None:
         ipaddress.ip_network(value)
         return None
     except ValueError:
-        return Problem("invalid_network", "Write a network with no address of a host in it, such as 10.1.0.0/16.")
+        return Problem("invalid_network",
+                       "Write an IP address, or a network with no address of a host in it: 10.1.0.0/16.")
 
 
 def _setting(value: str) -> Problem | None:

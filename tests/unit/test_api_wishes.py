@@ -138,6 +138,22 @@ def test_the_login_for_the_first_contact_is_checked_and_never_shown(api: Client)
     assert "s3cr3t-once" not in api("GET", f"/runs/{made.get_json()['run']['id']}").text
 
 
+def test_what_is_said_of_a_server_goes_with_making_it_ready(api: Client) -> None:
+    """And nothing else does, so that what was said before stays there."""
+    plain = api("POST", "/servers/web1/runs", {"action": "main"}).get_json()["run"]
+    said = {"allowed_from": ["192.0.2.0/24"], "unattended_upgrades": False, "journal_size": "2G"}
+    made = api("POST", "/servers/web1/runs", {"action": "main", "values": said}).get_json()["run"]
+    with db.session() as session:
+        runs = [session.get_one(Run, one["id"]).values for one in (plain, made)]
+    assert set(runs[0]) == {"server_public_keys"}
+    assert runs[1] == {**runs[0], **{f"server_{name}": value for name, value in said.items()}}
+    for wrong, code in (({"allowed_from": ["web1.example.org"]}, "invalid_network"), ({"journal_size": "much"},
+                        "invalid_size"), ({"public_keys": ["ssh-ed25519 AAAA"]}, "unknown_parameter")):
+        answer = api("POST", "/servers/web1/runs", {"action": "main", "values": wrong})
+        assert (answer.status_code, problem(answer)["errors"][0]["code"]) == (422, code), answer.text
+    assert api("POST", "/servers/web1/runs", {"action": "remove", "values": said}).status_code == 422
+
+
 def test_a_server_address_is_refused_before_anybody_connects(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
     monkeypatch.setattr(link, "ask", lambda *words, **more: asked.append(words))

@@ -46,6 +46,14 @@ def test_kinds_and_options_come_from_this_checkout(inventory: Path) -> None:
     assert webops("list").output.startswith("Nothing yet.")
 
 
+def test_what_is_said_of_a_server_is_an_option_of_making_it_ready(inventory: Path) -> None:
+    words = webops("server", "ready", "--help").output
+    assert "--allowed-from" in words and "--no-unattended-upgrades" in words and "--public-keys" not in words
+    refused = webops("server", "ready", "here", "--allowed-from", "web1", "--journal-size", "much")
+    assert refused.exit_code == Exit.REFUSED and "allowed_from[0]: Write an IP address, or a network" in refused.output
+    assert "journal_size: Write a size" in refused.output
+
+
 def test_the_same_values_are_refused_in_the_same_words(inventory: Path) -> None:
     before = (inventory / "hosts.yml").read_text()
     done = webops("apply", "ssl_cert", "demo", "--server", "here", "--domain", "a.com; }")

@@ -25,7 +25,7 @@ GOOD = {
     "served_name": ["qwen-7b", "org/name:latest"],
     "vllm_version": ["0.32.0", "0.33.0.post1"],
     "vllm_option": ["enable-auto-tool-choice", "tool-call-parser"],
-    "network": ["10.1.0.0/16", "192.0.2.7", "fd00::/8"],
+    "network": ["10.1.0.0/16", "192.0.2.7", "fd00::/8", "::/0"],
     "database_url": ["postgresql://webops:p%20a$#/s@db.example.org:5432/webops?sslmode=require",
                      "postgresql+psycopg2:///webops?host=/run/postgresql", "postgresql://[::1]/webops"],
     "redis_url": ["redis://:pa%27ss@redis.example.org:6379/0", "rediss://[::1]", "unix:///run/redis.sock?db=1"],
@@ -75,7 +75,8 @@ BAD = [
     ("served_name", "a b", "invalid_served_name"),
     *[("served_name", value, "invalid_served_name") for value in ("file:///tmp/x", "a/../b")],
     ("vllm_version", "0.33.0 --pre", "invalid_version"),
-    *[("network", value, "invalid_network") for value in ("nonsense", "10.1.0.7/16", "10.1.0.0/33", "")],
+    *[("network", value, "invalid_network") for value in ("nonsense", "10.1.0.7/16", "10.1.0.0/33", "", "*",
+                                                             '::1",command="x')],
     *[("database_url", value, "invalid_database_url") for value in
       ("nonsense", "postgres://db/webops", "mysql://db/webops", "sqlite:////tmp/x.db", "postgresql://db",
        "postgresql://u:p@db:port/webops", "postgresql://u:p@db:99999/webops")],

@@ -57,6 +57,20 @@ def test_what_was_asked_for_becomes_a_run(ada: FlaskClient) -> None:
     assert ada.get("/resources/blog-vhost").status_code == 200, "its parts are resources too"
 
 
+def test_what_is_said_of_a_server_is_asked_where_it_is_made_ready(ada: FlaskClient) -> None:
+    page = ada.get("/servers/web1/ready").text
+    assert "As it is" in page and "server_public_keys" not in page
+    refused = send(ada, "/servers/web1/ready", way="account", server_allowed_from="web1.example.org")
+    assert refused.status_code == 422 and "Write an IP address, or a network" in refused.text
+    assert "web1.example.org</textarea>" in refused.text
+    for given, said in (({}, {}), ({"server_unattended_upgrades": "no", "server_journal_size": "2G"},
+                                   {"server_unattended_upgrades": False, "server_journal_size": "2G"})):
+        answer = send(ada, "/servers/web1/ready", way="account", **given)
+        with db.session() as session:
+            values = session.get_one(Run, int(answer.location.rpartition("/")[2])).values
+        assert {name: value for name, value in values.items() if name != "server_public_keys"} == said
+
+
 def test_checking_first_stores_nothing_but_the_run(ada: FlaskClient) -> None:
     answer = send(ada, "/new/django_app", **GOOD, mode="check")
     assert answer.status_code == 303

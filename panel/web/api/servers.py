@@ -79,21 +79,24 @@ def run_on_server(name: str) -> tuple[Response, int]:
     """"main" makes it ready, "survey" looks at what is served there, "remove" takes WebOps off it.
 
     `login`: for the first contact; used once, never stored beyond the run. With a `user` alone, WebOps signs in with
-    its own key for this server, whose `public_key` that user has among its authorized keys.
+    its own key for this server, whose `public_key` that user has among its authorized keys. `values`: what else the
+    kind `server` takes; what is not given stays on the server as it is.
     """
-    asked = body((), ("action", "login", "mode", "timeout"))
+    asked = body((), ("action", "login", "values", "mode", "timeout"))
     action = one_of(asked, "action", ("main", "survey", "remove"))
     more: dict[str, Any] = {"mode": Mode(one_of(asked, "mode", ("apply", "check"))),
                             "timeout": number(asked, "timeout", 10, 7 * 24 * 3600)}
     server, actor = find(name), current_actor().name
     if action != "main" and asked.get("login") is not None:
         raise Refused([Problem("login", "not_possible", "WebOps' own account does this.")])
+    if action != "main" and asked.get("values") is not None:
+        raise Refused([Problem("values", "not_possible", "Values are given when the server is made ready.")])
     if action == "survey":
         run = surveys.look(database(), server, actor, door())
     elif action == "remove":
         run = servers.remove(database(), server, actor, door(), **more)
     else:
-        run = servers.ready(database(), server, _login(asked), actor, door(), **more)
+        run = servers.ready(database(), server, _login(asked), actor, door(), given=mapping(asked, "values"), **more)
     return jsonify(run=shapes.run(run)), 202
 
 

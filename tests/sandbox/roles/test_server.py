@@ -239,4 +239,29 @@ def test_keys_are_given_and_taken(ready: Ready) -> None:
     assert ready.run("stat", "-c", "%U", "/home/webops-deploy/.ssh/authorized_keys").strip() == "webops-deploy"
     kept = ready.play("server", "web", {"server_public_keys": []})
     assert "Make the accounts webops-admin and webops-deploy" not in kept.changed
-    assert ready.play("server", "web", {"server_public_keys": [own]}).code == 0
+
+
+def test_what_is_not_said_of_the_server_stays_as_it_is(ready: Ready) -> None:
+    keys, here = {"server_public_keys": [ready.key.with_suffix(".pub").read_text().strip()]}, ready.box.gateway()
+    said = {"server_allowed_from": [here, "192.0.2.0/24"], "server_unattended_upgrades": False,
+            "server_journal_size": "300M"}
+
+    def seen() -> str:
+        return ready.run("sh", "-c", "grep -ho 'from=\\S*,restrict' /home/webops-*/.ssh/authorized_keys; "
+                         "grep -ho 'Unattended-Upgrade .*' /etc/apt/apt.conf.d/52webops; "
+                         "grep -h Max /etc/systemd/journald.conf.d/52-webops.conf")
+
+    made = ready.play("server", "web", {**keys, **said})
+    assert made.code == 0, made.words() or made.output
+    limit = f'from="{here},192.0.2.0/24",restrict\n' * 2
+    assert seen() == limit + 'Unattended-Upgrade "0";\nSystemMaxUse=300M\n'
+    for check in (True, False):
+        assert ready.play("server", "web", keys, check=check).changed == []
+        outside = ready.play("server", "web", {**keys, "server_allowed_from": ["192.0.2.0/24"]}, check=check)
+        assert f"WebOps signs in to this server from {here}, which 192.0.2.0/24 would not allow" in outside.words()
+    assert seen() == limit + 'Unattended-Upgrade "0";\nSystemMaxUse=300M\n'
+    again = ready.play("server", "web", {**keys, "server_allowed_from": ["0.0.0.0/0", "::/0"],
+                                         "server_unattended_upgrades": True, "server_journal_size": "1G"})
+    assert again.code == 0, again.words() or again.output
+    assert seen() == 'from="0.0.0.0/0,::/0",restrict\n' * 2 + 'Unattended-Upgrade "1";\nSystemMaxUse=1G\n'
+    assert sign_in(ready, "webops-deploy", "true").returncode == 0
