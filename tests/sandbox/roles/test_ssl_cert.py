@@ -85,11 +85,14 @@ def test_renewal_reaches_visitors_and_a_broken_nginx_keeps_the_old(ready: Ready,
     assert ready.play("ssl_cert", "shop-cert", {}, action="renew").code == 0
     second = served_serial(ready)
     assert first != second != ""
+    issued = ready.run("ls", "/var/lib/webops/certbot/config/archive/shop-cert")
     ready.run("tee", "/etc/nginx/sites-enabled/broken", text="server { nonsense on; }\n")
     failed = ready.play("ssl_cert", "shop-cert", {}, action="renew")
     ready.run("rm", "/etc/nginx/sites-enabled/broken")
-    assert "nginx does not accept the new certificate; the old one stays" in failed.words()
+    assert "nginx does not accept its configuration, so no certificate was asked for; the old one stays" \
+        in failed.words()
     assert "nonsense" in failed.words()
+    assert ready.run("ls", "/var/lib/webops/certbot/config/archive/shop-cert") == issued
     ready.run("systemctl", "reload", "nginx")
     assert served_serial(ready) == second
     used = ready.play("ssl_cert", "shop-cert", {}, action="remove")

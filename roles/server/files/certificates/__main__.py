@@ -10,7 +10,7 @@ import sys
 import authority
 from keys import check_own, self_signed
 from machine import Refused, write
-from pair import CERTIFICATES, Certificate, essence, users_of
+from pair import CERTIFICATES, Certificate, ask_nginx, essence, users_of
 
 DOMAIN = re.compile(r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -103,6 +103,11 @@ def obtain(certificate, wish):
 
 def make(certificate, settings):
     if settings["source"] == "acme":
+        # An authority counts what it issues (Let's Encrypt: 5 a week for the same names); one that nginx could not
+        # take up would be asked for again every hour.
+        if users_of(certificate.name):
+            ask_nginx("nginx does not accept its configuration, so no certificate was asked for; the old one stays.",
+                      f"Correct what it says below, then apply again. {authority.LATER}")
         return authority.issue(certificate.name, settings)
     if settings["source"] == "own":
         own = certificate.own()

@@ -109,12 +109,16 @@ def essence(settings):
 
 def take_up(name):
     """Let nginx read the new pair, if it uses it."""
-    if not users_of(name):
-        return
+    if users_of(name):
+        ask_nginx("nginx does not accept the new certificate; the old one stays.", LATER)
+        run(["systemctl", "reload", "nginx.service"])
+
+
+def ask_nginx(refusal, then):
+    """Raises Refused with these words where nginx would not start with its configuration."""
     ended = run(["nginx", "-q", "-t"])
     if ended.returncode:
-        raise Refused("nginx does not accept the new certificate; the old one stays.", LATER, telling(ended))
-    run(["systemctl", "reload", "nginx.service"])
+        raise Refused(refusal, then, telling(ended))
 
 
 def users_of(name):
