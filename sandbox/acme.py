@@ -22,7 +22,8 @@ DIRECTORY_PORT, MANAGEMENT_PORT, DNS_PORT, RECORDS_PORT = 14000, 15000, 8053, 80
 class Acme:
     """A running ACME server. ``trust`` proves its directory's TLS, ``root`` the certificates that it issues.
 
-    Both are PEM files; ``root`` is another one after each start.
+    Both are PEM files. Each start makes another root; ``root`` begins with the newest and keeps the ones before it,
+    as what they issued is still served after a reboot.
     """
 
     directory: str
@@ -44,7 +45,8 @@ def start(place: Place) -> Acme:
     acme = describe(place, gateway)
     if not process.find(place, "acme"):
         launch(place, gateway)
-        acme.root.write_bytes(wait_root(place, gateway))
+        former = acme.root.read_bytes() if acme.root.exists() else b""
+        acme.root.write_bytes(wait_root(place, gateway) + former)
     return acme
 
 
