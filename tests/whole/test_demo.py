@@ -30,8 +30,10 @@ class Clone:
     folder: Path
 
     def make(self, target: str) -> str:
-        # The demo is a person's: it knows nothing of the sandbox of the tests.
+        # The demo is a person's: it knows nothing of the sandbox of the tests, but is ended with a broken-off run.
         surroundings = {key: value for key, value in os.environ.items() if not key.startswith("WEBOPS_")}
+        if state := os.environ.get("WEBOPS_SANDBOX_STATE"):
+            surroundings["PART_OF"] = f"WEBOPS_SANDBOX_STATE={state}"
         done = subprocess.run(["make", "--no-print-directory", target], cwd=self.folder, env=surroundings, text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
         assert done.returncode == 0, done.stdout
@@ -67,11 +69,16 @@ def clone() -> Iterator[Clone]:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
     one = Clone(folder)
+    if state := os.environ.get("WEBOPS_SANDBOX_STATE"):
+        # bin/test finds it there, where this is killed before it has tidied up.
+        (Path(state) / "demo.clone").symlink_to(folder)
     try:
         yield one
     finally:
         one.make("demo-stop")
         shutil.rmtree(folder, ignore_errors=True)
+        if state:
+            (Path(state) / "demo.clone").unlink()
 
 
 @pytest.fixture
