@@ -78,7 +78,7 @@ def launch(place: Place, gateway: str) -> None:
 def wait_root(place: Place, gateway: str) -> bytes:
     """The root of this start of Pebble, as soon as its management port answers."""
     trust = ssl.create_default_context(cafile=str(authority.root(place)))
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.find(place, "acme"):
         try:
             url = f"https://{gateway}:{MANAGEMENT_PORT}/roots/0"

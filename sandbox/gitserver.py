@@ -63,7 +63,7 @@ def is_free(address: str, port: int) -> bool:
 
 
 def wait_listening(place: Place, address: str, port: int) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.find(place, ROLE):
         try:
             socket.create_connection((address, port), timeout=1).close()

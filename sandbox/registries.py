@@ -22,7 +22,7 @@ def start_cache(place: Place, gateway: str) -> None:
         if not process.find(place, packages.ROLE):
             argv = [sys.executable, "-m", "sandbox.packages", gateway, str(place.cache / "packages")]
             process.start(place, packages.ROLE, argv, log, cwd=REPOSITORY)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
             socket.create_connection((gateway, packages.PORT), timeout=1).close()

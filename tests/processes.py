@@ -65,7 +65,7 @@ class Processes:
         return subprocess.run([sys.executable, *words], cwd=ROOT, env=self.environment, check=True, text=True,
                               capture_output=True).stdout
 
-    def answers(self, seconds: float = 60) -> None:
+    def answers(self, seconds: float = 180) -> None:
         limit = time.monotonic() + seconds
         while time.monotonic() < limit:
             try:

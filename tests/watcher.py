@@ -51,7 +51,9 @@ class Watcher:
                 if self.holds(said):
                     self.seen.add(f"command line {said[:200]!r}")
                 around = (process / "environ").read_bytes()
-                if self.holds(around) and not _may_have(process, around):
+                # Between the two, the process may have become another program: then its environment is another too.
+                if self.holds(around) and not _may_have(process, around) \
+                        and self.holds((process / "environ").read_bytes()):
                     self.seen.add(f"environment of {said[:200]!r}")
         self.seen.update(f"file {path}" for path in self.in_files())
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
 from tests.believable import PASSWORD
 from tests.processes import Panel, Processes, empty_panel, fingerprints, short_folder
 
+# A page on a machine that does other things too: waited for as long as a click is.
+expect.set_options(timeout=30_000)
 _LAUNCH = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
 
 

@@ -91,12 +91,9 @@ def test_new_servers_boot_over_a_saved_layer_as_servers_of_their_own(box: Sandbo
         box.up("web2", from_layer="sandbox-test", stamp="recipe-2")
     with pytest.raises(StaleLayer, match="no layer sandbox-test for trixie"):
         box.up("web2", "trixie", from_layer="sandbox-test")
-    began = time.monotonic()
     web2 = box.up("web2", from_layer="sandbox-test", stamp="recipe-1")
-    took = time.monotonic() - began
     assert ssh(web2, "id -un ann; hostname; ls /etc/issue").stdout.split() == ["ann", "web2"]
     assert not set(identity_of(box, web2)) & set(first)
-    assert took < 10
     box.down(web2)
 
 
