@@ -1,5 +1,5 @@
-"""Passwords and keys of the first contact, of an app, a database and a repository, typed or made on the server: nobody
-finds one without need.
+"""Passwords and keys of the first contact, of an app, a database, a repository and a hub of models, typed or made on
+the server: nobody finds one without need.
 
 The world looked at processes and files since before its first run (tests.watcher).
 """
@@ -17,6 +17,8 @@ from redis import Redis
 
 from panel.settings import ROOT
 from tests.world import CARD, LEDGER, SERVER, TOKEN, World
+
+HUB = "hf_" + "Hq7x" * 8
 
 pytestmark = pytest.mark.sandbox
 
@@ -42,6 +44,7 @@ def filled(guestbook: World) -> Iterator[World]:
     failed = world.act("guestbook", "command", command=["shell", "--no-imports", "-c", raised])
     assert world.ended(failed)["state"] == "failed"
     _read_private_repository(world)
+    _ask_a_hub(world)
     yield world
 
 
@@ -64,6 +67,16 @@ def _read_private_repository(world: World) -> None:
     world.succeeded(world.act(name, "deploy"))
     world.ready.box.publish(path, "hidden", "x-access-token", "another-token")
     assert "it refuses the token" in world.ended(world.act(name, "deploy"))["error"]
+
+
+def _ask_a_hub(world: World) -> None:
+    """A model of a hub that does not answer: its token goes to the server, and the run says why it failed."""
+    world.watcher.needles = world.watcher.needles | {HUB.encode()}
+    values = {"model": "some/gated", "hub": "https://127.0.0.1:9", "hub_token": HUB, "engine": "cpu"}
+    for mode in ("check", "apply"):
+        ended = world.ended(world.apply("vllm_model", "sage", values, mode=mode))
+        assert ended["state"] == "failed" and "127.0.0.1:9" in ended["error"], ended["error"]
+    assert world.ask("GET", "/resources/sage/values?secrets=1")["values"]["vllm_model_hub_token"] == HUB
 
 
 def _needles(world: World) -> list[str]:
@@ -100,9 +113,10 @@ def test_redis_has_none_in_memory(filled: World) -> None:
 def test_no_page_and_no_answer_shows_one(filled: World) -> None:
     runs = filled.ask("GET", "/runs?limit=500")["runs"]
     pages = ["/", "/runs", f"/servers/{SERVER}", *(f"/runs/{run['id']}" for run in runs)]
-    for name in ("guestbook", "ledger", "guestbook-db", "tidewater"):
+    for name in ("guestbook", "ledger", "guestbook-db", "tidewater", "sage"):
         pages += [f"/resources/{name}", f"/resources/{name}/edit"]
-    answers = ["/servers", "/resources", "/resources/guestbook/values", "/resources/guestbook/logs?lines=500",
+    answers = ["/servers", "/resources", "/resources/guestbook/values", "/resources/sage/values",
+               "/resources/guestbook/logs?lines=500",
                *(f"/runs/{run['id']}/events?limit=500" for run in runs)]
     said = {path: filled.page(path) for path in pages}
     said |= {path: filled.api("GET", path).text for path in answers}

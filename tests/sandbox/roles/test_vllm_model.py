@@ -22,6 +22,7 @@ from tests.hub import COMMIT, Hub, Repository, running
 from tests.llm import tiny
 from tests.sandbox.roles.conftest import Ready, boot
 from tests.sandbox.roles.play import ROOT, Played
+from tests.watcher import Watcher
 
 pytestmark = pytest.mark.sandbox
 
@@ -149,7 +150,9 @@ def test_a_gated_model_is_fetched_as_its_own_user_and_the_token_is_nowhere(ready
     hub.repositories["some/gated"] = Repository(files, gated=True)
     hub.tokens, hub.slow = {TOKEN: True}, 8 << 20
     hub.asked.clear()
-    done = gated(ready, hub)
+    with Watcher([TOKEN]) as watcher:
+        done = gated(ready, hub)
+    assert watcher.rounds > 5 and watcher.seen == set()
     place = f"{MODELS}/snapshots/{FIRST}"
     assert done.results["Fetch the model from the hub"]["directory"] == place
     assert sorted(ready.run("ls", place).split()) == sorted(files)
